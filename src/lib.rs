@@ -1,0 +1,5 @@
+//! Regatta: fleets of container registries on Kubernetes.
+//!
+//! `ARCHITECTURE.md` has the map: which room is what, and who may use whom.
+
+pub mod admin;
