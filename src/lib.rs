@@ -5,4 +5,5 @@
 pub mod admin;
 pub mod clock;
 pub mod oci;
+pub mod registry;
 pub mod store;

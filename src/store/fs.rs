@@ -305,7 +305,13 @@ impl Backend for FsStore {
 
     fn publish<'a>(&'a self, temporary: &'a Key, key: &'a Key, durability: Durability) -> Answer<'a, Published> {
         let (temporary, key) = (temporary.clone(), key.clone());
-        Box::pin(self.blocking(move |inner| inner.link(&temporary, &key, durability)))
+        Box::pin(self.blocking(move |inner| {
+            if durability == Durability::Durable {
+                let sync = || File::open(inner.path(&temporary))?.sync_data();
+                sync().map_err(|source| StoreError::io("syncing", &temporary, source))?;
+            }
+            inner.link(&temporary, &key, durability)
+        }))
     }
 
     fn rename<'a>(&'a self, from: &'a Key, to: &'a Key) -> Answer<'a, bool> {
