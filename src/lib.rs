@@ -4,7 +4,11 @@
 
 pub mod admin;
 pub mod auth;
+pub mod cli;
 pub mod clock;
+pub mod commands;
 pub mod oci;
 pub mod registry;
+pub mod server;
 pub mod store;
+pub mod telemetry;

@@ -112,7 +112,18 @@ mod tests {
         };
         Access {
             projects: BTreeMap::from([
-                ("team".into(), project(false, &[("dev", Role::Developer), ("guest", Role::Guest), ("limited", Role::LimitedGuest), ("keeper", Role::Maintainer)])),
+                (
+                    "team".into(),
+                    project(
+                        false,
+                        &[
+                            ("dev", Role::Developer),
+                            ("guest", Role::Guest),
+                            ("limited", Role::LimitedGuest),
+                            ("keeper", Role::Maintainer),
+                        ],
+                    ),
+                ),
                 ("team/inner".into(), project(false, &[("inner", Role::ProjectAdmin)])),
                 ("open".into(), project(true, &[])),
             ]),

@@ -136,7 +136,9 @@ mod tests {
         let verifier = verifier();
         assert!(matches!(verifier.verify_quickly("robot+team+ci", "new"), Quick::Known(Identity::Robot { .. })));
         assert!(matches!(verifier.verify_quickly("robot+team+ci", "old"), Quick::Known(_)), "both while it is rotated");
-        for (login, password) in [("robot+team+ci", "secret"), ("robot+other+ci", "new"), ("robot+", "new"), ("replicator+hq", "x")] {
+        for (login, password) in
+            [("robot+team+ci", "secret"), ("robot+other+ci", "new"), ("robot+", "new"), ("replicator+hq", "x")]
+        {
             assert_eq!(verifier.verify_quickly(login, password), Quick::Wrong, "{login}");
         }
         assert!(matches!(verifier.verify_quickly("replicator+hq", "r"), Quick::Known(Identity::Replicator { .. })));
