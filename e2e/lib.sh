@@ -21,7 +21,7 @@ die() {
 
 # A clock with milliseconds that costs no process.
 now_ms() { printf '%s' "$((${EPOCHREALTIME/[.,]/} / 1000))"; }
-# since_ms START: seconds since then, with two decimals.
+# since START: seconds since then, with two decimals.
 since() {
 	local ms=$(($(now_ms) - $1))
 	printf '%d.%02d' $((ms / 1000)) $((ms % 1000 / 10))
@@ -36,6 +36,21 @@ wait_for() {
 		[ "$(now_ms)" -lt "$until" ] || return 1
 		sleep 0.05
 	done
+}
+
+# locked NAME COMMAND...: one at a time for that name, over all processes that share the cache. What the command leaves running
+# must close descriptor 9, or it would hold the lock for as long as it lives.
+locked() {
+	local name=$1
+	shift
+	mkdir -p "$CACHE"
+	(
+		if ! flock -n 9; then
+			say "waiting for another that works on $name"
+			flock 9
+		fi
+		"$@"
+	) 9>"$CACHE/.lock-$name"
 }
 
 # The moment at which a process began, in clock ticks since boot: together with its number, it names a process for ever, whereas

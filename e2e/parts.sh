@@ -19,22 +19,8 @@
 # Without C, the binaries are static and run in any namespace.
 export CGO_ENABLED=0 GOWORK=off GOFLAGS=
 
-# Ten seconds of courtesy to whoever works on the same machine cost nothing when it is idle.
+# Courtesy to whoever works on the same machine; it costs nothing when that is idle.
 NICE=(nice -n 5)
-
-# locked NAME COMMAND...: one at a time for that name, over all processes that share the cache.
-locked() {
-	local name=$1
-	shift
-	mkdir -p "$CACHE"
-	(
-		if ! flock -n 9; then
-			say "waiting for another parts.sh that is making $name"
-			flock 9
-		fi
-		"$@"
-	) 9>"$CACHE/.lock-$name"
-}
 
 need_go() {
 	command -v go >/dev/null || die "Go is missing: install Go 1.24 or newer (https://go.dev/dl) and put it into PATH"
@@ -141,8 +127,8 @@ packages() {
 	fi
 }
 
-# openssl makes the certificates.
-API_SERVER_PACKAGES=(openssl=openssl util-linux=flock)
+# openssl makes the certificates, curl asks whether a server is ready.
+API_SERVER_PACKAGES=(openssl=openssl curl=curl util-linux=flock)
 CLUSTER_PACKAGES=(containerd=containerd runc=runc containernetworking-plugins=/usr/lib/cni/ptp iproute2=ip iptables=iptables
 	conntrack=conntrack ethtool=ethtool mount=mount util-linux=nsenter gcc=gcc libc6-dev=/usr/include/stdlib.h)
 
