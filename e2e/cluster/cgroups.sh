@@ -49,7 +49,7 @@ make_mount_points() {
 remove_mount_points_if_last() {
 	[ -z "$(clusters)" ] || return 0
 	if [ -e "$STATE/mount-points" ]; then
-		xargs rmdir --ignore-fail-on-non-empty <"$STATE/mount-points"
+		sort -u "$STATE/mount-points" | xargs rmdir --ignore-fail-on-non-empty
 		rm -f "$STATE/mount-points"
 	fi
 	rmdir "$STATE" 2>/dev/null || true
