@@ -42,7 +42,7 @@ in_node() {
 }
 
 # start NAME N PART...: start these parts of Kubernetes in that node.
-start() { in_node "$1" "$2" bash "$E2E/cluster/node.sh" start "$@" 9>&-; }
+start() { in_node "$1" "$2" bash "$E2E/cluster/node.sh" start "$@"; }
 
 # make_node NAME N: namespaces, network and cgroups of a node in which nothing runs yet.
 make_node() {
@@ -53,8 +53,8 @@ make_node() {
 	mkdir -p "$dir"/{etc,log}
 	configure_node "$name" "$n"
 	# Both the first process of the namespaces and its parent, which waits for it, outlive this script.
-	setsid unshare --net --mount --propagation private --pid --fork bash "$E2E/cluster/node.sh" init "$name" "$n" \
-		</dev/null >"$dir/log/init.log" 2>&1 9>&- &
+	detached "$dir/log/init.log" unshare --net --mount --propagation private --pid --fork \
+		bash "$E2E/cluster/node.sh" init "$name" "$n" &
 	record_pid "$dir/parent.pid" $!
 	wait_for 10 test -e "$dir/host-pid" || die "node $name-$n does not start: $(cat "$dir/log/init.log")"
 	init=$(cat "$dir/host-pid")
