@@ -14,7 +14,7 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 help: ## what there is (this text)
 	@echo 'Regatta: fleets of container registries on Kubernetes.'
 	@echo
-	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
 	@echo
 	@echo 'On a bare Debian 12 with Rust and Go, as root, each of them installs what it lacks. README.md goes on from here.'
 

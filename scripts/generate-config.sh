@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Writes the parts of config/ that say the same as the chart, from the chart, so that there is one place for each rule:
 #
-#   generate-config.sh           writes config/crd, config/rbac and config/manager
+#   generate-config.sh           writes config/crd, config/rbac, config/manager and config/argocd/argocd-cm-patch.yaml
 #   generate-config.sh --check   fails when they are not what would be written
 
 # shellcheck source-path=SCRIPTDIR source=../e2e/lib.sh
@@ -18,9 +18,26 @@ render() {
 		sed -e '/helm\.sh\//d' -e '/app\.kubernetes\.io\/managed-by:/d' -e '/^# Source:/d'
 }
 
+# Argo CD wants the text once for each kind.
+argocd_patch() {
+	local kind
+	cat <<-'TEXT'
+		# What Argo CD must know to tell the health of the five kinds. A patch for its own ConfigMap, made of health.lua by
+		# scripts/generate-config.sh:
+		#
+		#   kubectl -n argocd patch configmap argocd-cm --type merge --patch-file config/argocd/argocd-cm-patch.yaml
+		data:
+	TEXT
+	for kind in Registry Project RoleBinding ReplicationPolicy GarbageCollection; do
+		printf '  resource.customizations.health.regatta.dev_%s: |\n' "$kind"
+		sed 's/^./    &/' config/argocd/health.lua
+	done
+}
+
 write() {
 	local to=$1
-	mkdir -p "$to/crd" "$to/rbac" "$to/manager"
+	mkdir -p "$to/crd" "$to/rbac" "$to/manager" "$to/argocd"
+	argocd_patch >"$to/argocd/argocd-cm-patch.yaml"
 	cp crds/*.yaml "$to/crd/"
 	render --show-only templates/serviceaccount.yaml --show-only templates/rbac.yaml --show-only templates/aggregated-roles.yaml >"$to/rbac/rbac.yaml"
 	render --show-only templates/deployment.yaml --show-only templates/poddisruptionbudget.yaml >"$to/manager/manager.yaml"
