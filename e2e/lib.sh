@@ -8,8 +8,9 @@ E2E=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # What is expensive to make and the same for everybody: binaries and images, a directory a version.
 CACHE=${REGATTA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/regatta}
 
-# The image that every pod's first process comes from. The name says that no registry has it: each node is given it.
-export PAUSE_IMAGE=regatta.invalid/pause:1
+# The image that every pod's first process comes from, and the one of the check's own pods. The names say that no registry has
+# them: a node is given them.
+export PAUSE_IMAGE=regatta.invalid/pause:1 PROBE_IMAGE=regatta.invalid/probe:1
 
 # Everything a person reads goes to stderr, so that stdout is only ever an answer (a path, an address, a kubeconfig).
 # The last path element of $0 says which script speaks when one calls another.
@@ -21,7 +22,7 @@ die() {
 
 # A clock with milliseconds that costs no process.
 now_ms() { printf '%s' "$((${EPOCHREALTIME/[.,]/} / 1000))"; }
-# since_ms START: seconds since then, with two decimals.
+# since START: seconds since then, with two decimals.
 since() {
 	local ms=$(($(now_ms) - $1))
 	printf '%d.%02d' $((ms / 1000)) $((ms % 1000 / 10))
@@ -36,6 +37,22 @@ wait_for() {
 		[ "$(now_ms)" -lt "$until" ] || return 1
 		sleep 0.05
 	done
+}
+
+# locked NAME COMMAND...: one at a time for that name, over all processes that share the cache. What the command leaves running
+# must close descriptor 9, or it would hold the lock for as long as it lives.
+locked() {
+	local name=$1
+	shift
+	mkdir -p "$CACHE"
+	(
+		# Most waits are over before anyone would read of them.
+		if ! flock -w 1 9; then
+			say "waiting for another that works on $name"
+			flock 9
+		fi
+		"$@"
+	) 9>"$CACHE/.lock-$name"
 }
 
 # The moment at which a process began, in clock ticks since boot: together with its number, it names a process for ever, whereas
@@ -88,10 +105,11 @@ part() {
 		;;
 	helm) printf '%s/helm-%s/bin/helm' "$CACHE" "$(version helm helm.sh/helm/v3)" ;;
 	registry) printf '%s/distribution-%s/bin/registry' "$CACHE" "$(version distribution github.com/distribution/distribution/v3)" ;;
-	# Two that have source of their own here: what they are made from is part of the name.
+	# Those that have source of their own here: what they are made from is part of the name.
 	coredns) printf '%s/coredns-%s-%s/bin/coredns' "$CACHE" "$(version coredns github.com/coredns/coredns)" "$(digest_of "$E2E/coredns/main.go")" ;;
 	pause) printf '%s/pause-%s/bin/pause' "$CACHE" "$(digest_of "$E2E/pause/pause.c")" ;;
-	pause.tar) printf '%s/pause-%s/pause.tar' "$CACHE" "$(digest_of "$E2E/pause/pause.c")" ;;
+	probe) printf '%s/probe-%s/bin/probe' "$CACHE" "$(digest_of "$E2E/probe/main.go")" ;;
+	pause.tar | probe.tar) printf '%s.tar' "$(part "${1%.tar}")" ;;
 	*) die "there is no part named $1" ;;
 	esac
 }

@@ -5,6 +5,7 @@
 #   parts.sh cluster        all of Kubernetes, CoreDNS, the pause image, and Debian's containerd and friends
 #   parts.sh helm           helm
 #   parts.sh distribution   the registry that benchmarks compare with
+#   parts.sh probe          the image of check-cluster.sh's pods
 #   parts.sh all            all of these
 #   parts.sh path NAME...   where a part is (a line each; builds nothing; fails where one is missing)
 #
@@ -19,25 +20,17 @@
 # Without C, the binaries are static and run in any namespace.
 export CGO_ENABLED=0 GOWORK=off GOFLAGS=
 
-# Ten seconds of courtesy to whoever works on the same machine cost nothing when it is idle.
+# Courtesy to whoever works on the same machine; it costs nothing when that is idle.
 NICE=(nice -n 5)
-
-# locked NAME COMMAND...: one at a time for that name, over all processes that share the cache.
-locked() {
-	local name=$1
-	shift
-	mkdir -p "$CACHE"
-	(
-		if ! flock -n 9; then
-			say "waiting for another parts.sh that is making $name"
-			flock 9
-		fi
-		"$@"
-	) 9>"$CACHE/.lock-$name"
-}
 
 need_go() {
 	command -v go >/dev/null || die "Go is missing: install Go 1.24 or newer (https://go.dev/dl) and put it into PATH"
+}
+
+# new_work: a directory beside the cache, in $work, that goes when `locked` ends, whatever happened.
+new_work() {
+	work=$(mktemp -d "$CACHE/.making-XXXXXX")
+	trap 'rm -rf "$work"' EXIT
 }
 
 # go_build MODULE HOW-LONG PART=PACKAGE...: what of these is not there yet. All in one run of the go command, which then compiles
@@ -56,10 +49,8 @@ go_build() {
 	say "building ${names[*]} ($long on two cores the first time, seconds when Go has them in its cache)"
 	began=$(now_ms)
 
-	local work flags
-	work=$(mktemp -d "$CACHE/.making-XXXXXX")
-	# shellcheck disable=SC2064 # the directory of now, not that of when the shell ends
-	trap "rm -rf '$work'" EXIT
+	local flags
+	new_work
 	flags="-s -w"
 	if [ "$module" = kubernetes ]; then
 		# Clients ask the server's version, and Helm charts may require one.
@@ -81,8 +72,6 @@ go_build() {
 		mkdir -p "${target%/*}"
 		mv "$work/$made" "$target"
 	done
-	rm -rf "$work"
-	trap - EXIT
 	say "built ${names[*]} in $(since "$began") s"
 }
 
@@ -91,31 +80,38 @@ API_SERVER=(etcd=go.etcd.io/etcd/server/v3 kube-apiserver="$K/kube-apiserver" ku
 THE_REST=(kube-controller-manager="$K/kube-controller-manager" kube-scheduler="$K/kube-scheduler"
 	kube-proxy="$K/kube-proxy" kubelet="$K/kubelet")
 
-# The pause image, as `docker save` writes one: nothing but tar and a checksum is needed to make it.
-pause_image() {
-	local binary archive work diff
-	binary=$(part pause) archive=$(part pause.tar)
-	[ ! -s "$archive" ] || return 0
-	need_go
-	say "making the pause image (a second)"
-	work=$(mktemp -d "$CACHE/.making-XXXXXX")
-	# shellcheck disable=SC2064
-	trap "rm -rf '$work'" EXIT
-	mkdir -p "${binary%/*}"
+# The image that cluster.sh's pods begin with: twenty lines of C, so that a pod costs no more than it must.
+pause() {
+	local binary
+	binary=$(part pause)
+	[ ! -x "$binary" ] || return 0
+	say "building pause (a second)"
+	new_work
 	gcc -static -Os -s -Wall -o "$work/pause" "$E2E/pause/pause.c"
-	tar -C "$work" --owner=0 --group=0 --mtime=@0 -cf "$work/layer.tar" pause
+	mkdir -p "${binary%/*}"
+	mv "$work/pause" "$binary"
+}
+
+# image PART NAME: an image of that one program, as `docker save` writes one, beside the program: nothing but tar and a checksum
+# is needed to make it.
+image() {
+	local archive diff architecture
+	archive=$(part "$1.tar")
+	[ ! -s "$archive" ] || return 0
+	case $(uname -m) in
+	x86_64) architecture=amd64 ;;
+	aarch64) architecture=arm64 ;;
+	*) die "what does the image specification call a $(uname -m)?" ;;
+	esac
+	new_work
+	tar -C "$(dirname "$(part "$1")")" --owner=0 --group=0 --mtime=@0 -cf "$work/layer.tar" "$1"
 	diff=$(sha256sum "$work/layer.tar")
 	cat >"$work/config.json" <<-JSON
-		{"architecture":"$(go env GOARCH)","os":"linux","config":{"Entrypoint":["/pause"]},"rootfs":{"type":"layers","diff_ids":["sha256:${diff%% *}"]}}
+		{"architecture":"$architecture","os":"linux","config":{"Entrypoint":["/$1"]},"rootfs":{"type":"layers","diff_ids":["sha256:${diff%% *}"]}}
 	JSON
-	cat >"$work/manifest.json" <<-JSON
-		[{"Config":"config.json","RepoTags":["$PAUSE_IMAGE"],"Layers":["layer.tar"]}]
-	JSON
-	tar -C "$work" -cf "$work/pause.tar" manifest.json config.json layer.tar
-	mv "$work/pause" "$binary"
-	mv "$work/pause.tar" "$archive"
-	rm -rf "$work"
-	trap - EXIT
+	echo "[{\"Config\":\"config.json\",\"RepoTags\":[\"$2\"],\"Layers\":[\"layer.tar\"]}]" >"$work/manifest.json"
+	tar -C "$work" -cf "$work/image.tar" manifest.json config.json layer.tar
+	mv "$work/image.tar" "$archive"
 }
 
 # packages PACKAGE=FILE...: install the Debian packages whose file is missing, and only those. FILE is a command or a path, so
@@ -141,8 +137,8 @@ packages() {
 	fi
 }
 
-# openssl makes the certificates.
-API_SERVER_PACKAGES=(openssl=openssl util-linux=flock)
+# openssl makes the certificates, curl asks whether a server is ready.
+API_SERVER_PACKAGES=(openssl=openssl curl=curl util-linux=flock)
 CLUSTER_PACKAGES=(containerd=containerd runc=runc containernetworking-plugins=/usr/lib/cni/ptp iproute2=ip iptables=iptables
 	conntrack=conntrack ethtool=ethtool mount=mount util-linux=nsenter gcc=gcc libc6-dev=/usr/include/stdlib.h)
 
@@ -150,19 +146,24 @@ make_target() {
 	case $1 in
 	api-server)
 		locked packages packages "${API_SERVER_PACKAGES[@]}"
-		locked kubernetes go_build kubernetes 3\ min "${API_SERVER[@]}"
+		locked kubernetes go_build kubernetes '3 min' "${API_SERVER[@]}"
 		;;
 	cluster)
 		locked packages packages "${API_SERVER_PACKAGES[@]}" "${CLUSTER_PACKAGES[@]}"
-		locked pause pause_image
-		locked kubernetes go_build kubernetes 5\ min "${API_SERVER[@]}" "${THE_REST[@]}"
-		locked coredns go_build coredns 1\ min coredns=regatta.dev/e2e/coredns
+		locked pause pause
+		locked pause image pause "$PAUSE_IMAGE"
+		locked kubernetes go_build kubernetes '5 min' "${API_SERVER[@]}" "${THE_REST[@]}"
+		locked coredns go_build coredns '1 min' coredns=regatta.dev/e2e/coredns
 		;;
-	helm) locked helm go_build helm 1\ min helm=helm.sh/helm/v3/cmd/helm ;;
-	distribution) locked distribution go_build distribution 1\ min registry=github.com/distribution/distribution/v3/cmd/registry ;;
+	helm) locked helm go_build helm '1 min' helm=helm.sh/helm/v3/cmd/helm ;;
+	distribution) locked distribution go_build distribution '1 min' registry=github.com/distribution/distribution/v3/cmd/registry ;;
+	probe)
+		locked probe go_build probe '10 s' probe=regatta.dev/e2e/probe
+		locked probe image probe "$PROBE_IMAGE"
+		;;
 	all)
 		local each
-		for each in api-server cluster helm distribution; do make_target "$each"; done
+		for each in api-server cluster helm distribution probe; do make_target "$each"; done
 		;;
 	*) die "there is no target named $1; see the head of $0" ;;
 	esac
