@@ -3,4 +3,7 @@
 //! `ARCHITECTURE.md` has the map: which room is what, and who may use whom.
 
 pub mod admin;
+pub mod clock;
 pub mod oci;
+pub mod registry;
+pub mod store;
