@@ -60,6 +60,8 @@ fi
 size=$(stat -c %s "$OUT/regatta.tar.part")
 [ "$size" -lt "$LIMIT" ] || die "the image has $size bytes; less than $LIMIT were promised"
 mv "$OUT/regatta.tar.part" "$OUT/regatta.tar"
+# The very program that is in the image, for use outside it.
+install -m 0755 "$binary" "$OUT/regatta"
 id=$(skopeo inspect --config --raw "docker-archive:$OUT/regatta.tar" | sha256sum | cut -d' ' -f1)
 digest=$(skopeo inspect --format '{{.Digest}}' "docker-archive:$OUT/regatta.tar")
 say "$OUT/regatta.tar: $name:$version, $((size / 1000000)).$((size / 100000 % 10)) MB, digest $digest, image id sha256:$id"

@@ -16,7 +16,7 @@ CARGO_DENY=0.20.2
 # package COMMAND: the Debian package that brings it.
 package() {
 	case $1 in
-	buildah | skopeo | shellcheck | jq | make) printf '%s' "$1" ;;
+	buildah | skopeo | shellcheck | jq | make | curl) printf '%s' "$1" ;;
 	cc | gcc) printf 'gcc libc6-dev' ;;
 	envsubst) printf 'gettext-base' ;;
 	openssl) printf 'openssl' ;;
