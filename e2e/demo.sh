@@ -219,7 +219,7 @@ up() {
 	local site archive=$TARGET/image/regatta.tar id
 	trap on_exit EXIT
 	# Passwords and keys are in there.
-	mkdir -p "$TARGET" && mkdir -p -m 700 "$DEMO"
+	mkdir -p "$DEMO" && chmod 700 "$DEMO"
 	: >"$LOG"
 	"$ROOT/scripts/install.sh" skopeo buildah jq openssl envsubst curl gcc
 	[ -s "$archive" ] || die "$archive is missing: make image"
@@ -306,7 +306,7 @@ curtain() {
 }
 
 down() {
-	mkdir -p "$TARGET" && mkdir -p -m 700 "$DEMO"
+	mkdir -p "$DEMO" && chmod 700 "$DEMO"
 	: >>"$LOG"
 	strike_stage
 	rm -rf "$DEMO"
