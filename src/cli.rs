@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{htpasswd, registry};
+use crate::commands::{gc, htpasswd, registry};
 
 /// Fleets of container registries on Kubernetes: an operator and an OCI registry in one binary.
 #[derive(Debug, Parser)]
@@ -16,6 +16,8 @@ pub struct Cli {
 enum Command {
     /// Serve an OCI registry from a directory.
     Registry(Box<registry::Args>),
+    /// Collect the garbage of a registry's directory.
+    Gc(gc::Args),
     /// Make a line for a password file.
     Htpasswd(htpasswd::Args),
 }
@@ -26,6 +28,9 @@ pub enum Error {
     /// Of `regatta registry`.
     #[error(transparent)]
     Registry(#[from] registry::Error),
+    /// Of `regatta gc`.
+    #[error(transparent)]
+    Gc(#[from] gc::Error),
     /// Of `regatta htpasswd`.
     #[error(transparent)]
     Htpasswd(#[from] htpasswd::Error),
@@ -36,6 +41,7 @@ impl Cli {
     pub async fn run(self) -> Result<(), Error> {
         match self.command {
             Command::Registry(args) => Ok(registry::run(*args).await?),
+            Command::Gc(args) => Ok(gc::run(args).await?),
             Command::Htpasswd(args) => Ok(htpasswd::run(&args)?),
         }
     }

@@ -1,4 +1,5 @@
 //! The subcommands: the composition root, the only place that makes stores, clients and clocks.
 
+pub mod gc;
 pub mod htpasswd;
 pub mod registry;

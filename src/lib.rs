@@ -7,6 +7,7 @@ pub mod auth;
 pub mod cli;
 pub mod clock;
 pub mod commands;
+pub mod gc;
 pub mod oci;
 pub mod registry;
 pub mod server;
