@@ -63,7 +63,7 @@ step 'format (cargo fmt --check)' cargo fmt --check
 step 'shell scripts (shellcheck)' check_shell
 step 'chart (helm lint --strict)' chart_lint
 step 'chart (helm template)' chart_template
-step 'config/ is what the chart says' scripts/generate-config.sh --check
+step 'generated files are what crds/ and the chart say' scripts/generate.sh --check
 step 'bans, licences, sources (cargo deny)' "$cargo_deny" --locked --all-features check --hide-inclusion-graph bans licenses sources
 step 'lints (cargo clippy, warnings denied)' cargo clippy --locked --all-targets --quiet -- -D warnings
 step 'documents of the code (cargo doc, warnings denied)' docs

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Writes the parts of config/ that say the same as the chart, from the chart, so that there is one place for each rule:
+# Writes what can be derived from crds/ and the chart, so that there is one place for each rule: the plain manifests of config/, the
+# health checks for Argo CD, and the reference of the kinds. (crds/ itself comes from the code: `regatta crds`.)
 #
-#   generate-config.sh           writes config/crd, config/rbac, config/manager and config/argocd/argocd-cm-patch.yaml
-#   generate-config.sh --check   fails when they are not what would be written
+#   generate.sh           writes them
+#   generate.sh --check   fails when they are not what would be written
 
 # shellcheck source-path=SCRIPTDIR source=../e2e/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../e2e/lib.sh"
@@ -23,7 +24,7 @@ argocd_patch() {
 	local kind
 	cat <<-'TEXT'
 		# What Argo CD must know to tell the health of the five kinds. A patch for its own ConfigMap, made of health.lua by
-		# scripts/generate-config.sh:
+		# scripts/generate.sh:
 		#
 		#   kubectl -n argocd patch configmap argocd-cm --type merge --patch-file config/argocd/argocd-cm-patch.yaml
 		data:
@@ -36,24 +37,25 @@ argocd_patch() {
 
 write() {
 	local to=$1
-	mkdir -p "$to/crd" "$to/rbac" "$to/manager" "$to/argocd"
-	argocd_patch >"$to/argocd/argocd-cm-patch.yaml"
-	cp crds/*.yaml "$to/crd/"
-	render --show-only templates/serviceaccount.yaml --show-only templates/rbac.yaml --show-only templates/aggregated-roles.yaml >"$to/rbac/rbac.yaml"
-	render --show-only templates/deployment.yaml --show-only templates/poddisruptionbudget.yaml >"$to/manager/manager.yaml"
+	mkdir -p "$to"/config/{crd,rbac,manager,argocd} "$to/docs/reference"
+	cp crds/*.yaml "$to/config/crd/"
+	render --show-only templates/serviceaccount.yaml --show-only templates/rbac.yaml --show-only templates/aggregated-roles.yaml >"$to/config/rbac/rbac.yaml"
+	render --show-only templates/deployment.yaml --show-only templates/poddisruptionbudget.yaml >"$to/config/manager/manager.yaml"
+	argocd_patch >"$to/config/argocd/argocd-cm-patch.yaml"
+	go -C scripts/reference run . "$PWD"/crds/*.yaml >"$to/docs/reference/kinds.md"
 }
 
 case ${1:-} in
-'') write config ;;
+'') write . ;;
 --check)
 	fresh=$(mktemp -d)
 	trap 'rm -rf "$fresh"' EXIT
 	write "$fresh"
 	different=0
-	for file in "$fresh"/*/*.yaml; do
-		diff -u "config/${file#"$fresh"/}" "$file" || different=1
-	done
-	[ "$different" = 0 ] || die 'config/ is not what the chart and crds/ say: run scripts/generate-config.sh'
+	while read -r file; do
+		diff -u "$file" "$fresh/$file" || different=1
+	done < <(cd "$fresh" && find . -type f -printf '%P\n')
+	[ "$different" = 0 ] || die 'generated files are not what crds/ and the chart say: run scripts/generate.sh'
 	;;
 *) die "unknown argument: $1" ;;
 esac
