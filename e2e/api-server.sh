@@ -17,12 +17,11 @@
 # shellcheck source-path=SCRIPTDIR source=pki.sh
 . "$E2E/pki.sh"
 
-# background DIR NAME COMMAND...: start it so that it outlives this script and its terminal, with a log and a recorded id.
+# background DIR NAME COMMAND...: in that directory, with a log and a recorded id.
 background() {
 	local dir=$1 name=$2
 	shift 2
-	# The descriptors of the caller are closed to it: one that inherits a pipe keeps its reader waiting for ever.
-	(cd "$dir" && exec setsid "$@" </dev/null >"$dir/$name.log" 2>&1 9>&-) &
+	(cd "$dir" && detached "$dir/$name.log" "$@") &
 	record_pid "$dir/$name.pid" $!
 }
 

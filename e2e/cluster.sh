@@ -42,7 +42,7 @@ in_node() {
 }
 
 # start NAME N PART...: start these parts of Kubernetes in that node.
-start() { in_node "$1" "$2" bash "$E2E/cluster/node.sh" start "$@" 9>&-; }
+start() { in_node "$1" "$2" bash "$E2E/cluster/node.sh" start "$@"; }
 
 # make_node NAME N: namespaces, network and cgroups of a node in which nothing runs yet.
 make_node() {
@@ -53,8 +53,9 @@ make_node() {
 	mkdir -p "$dir"/{etc,log}
 	configure_node "$name" "$n"
 	# Both the first process of the namespaces and its parent, which waits for it, outlive this script.
-	setsid unshare --net --mount --propagation private --pid --fork bash "$E2E/cluster/node.sh" init "$name" "$n" \
-		</dev/null >"$dir/log/init.log" 2>&1 9>&- &
+	# --kill-child: should this script be killed before it learns the number of the first, the end of the second will do.
+	detached "$dir/log/init.log" unshare --net --mount --propagation private --pid --fork --kill-child \
+		bash "$E2E/cluster/node.sh" init "$name" "$n" &
 	record_pid "$dir/parent.pid" $!
 	wait_for 10 test -e "$dir/host-pid" || die "node $name-$n does not start: $(cat "$dir/log/init.log")"
 	init=$(cat "$dir/host-pid")
@@ -107,7 +108,7 @@ start_worker() {
 }
 
 up() {
-	local name=$1 nodes=1 n began
+	local name=$1 nodes=1
 	shift
 	while [ $# -gt 0 ]; do
 		case $1 in
@@ -122,15 +123,16 @@ up() {
 }
 
 bring_up() {
-	local name=$1 nodes=$2 n began
+	local name=$1 nodes=$2 n began wrong
 	began=$(now_ms)
 	if [ -d "$(cluster_dir "$name")" ]; then
-		if [ -z "$(ailments "$name")" ]; then
+		wrong=$(ailments "$name" | paste -sd, -)
+		if [ -z "$wrong" ]; then
 			for ((n = $(nodes_of "$name" | wc -l) + 1; n <= nodes; n++)); do add_worker "$name"; done
 			say "cluster $name is up: KUBECONFIG=$(cluster_dir "$name")/kubeconfig"
 			return
 		fi
-		say "cluster $name is not healthy ($(ailments "$name" | paste -sd, -)): beginning anew"
+		say "cluster $name is not healthy ($wrong): beginning anew"
 		take_down "$name"
 	fi
 

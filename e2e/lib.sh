@@ -39,8 +39,7 @@ wait_for() {
 	done
 }
 
-# locked NAME COMMAND...: one at a time for that name, over all processes that share the cache. What the command leaves running
-# must close descriptor 9, or it would hold the lock for as long as it lives.
+# locked NAME COMMAND...: one at a time for that name, over all processes that share the cache.
 locked() {
 	local name=$1
 	shift
@@ -53,6 +52,18 @@ locked() {
 		fi
 		"$@"
 	) 9>"$CACHE/.lock-$name"
+}
+
+# detached LOG COMMAND...: in place of this (sub)shell, so that it outlives the script and its terminal. None of the caller's
+# descriptors stay open: a lock would be held, and who reads from a pipe would wait, for as long as the command lives.
+detached() {
+	local log=$1 fd
+	shift
+	for fd in /proc/self/fd/*; do
+		fd=${fd##*/}
+		[ "$fd" -le 2 ] || eval "exec $fd>&-"
+	done
+	exec setsid "$@" </dev/null >>"$log" 2>&1
 }
 
 # The moment at which a process began, in clock ticks since boot: together with its number, it names a process for ever, whereas

@@ -38,11 +38,19 @@ remove_bridge_if_last() {
 	fi
 }
 
+# A hardware address that follows from the address: when a node takes the place of another, its neighbours may hold on for half a
+# minute to what they knew of the former.
+mac_of() {
+	local bytes
+	IFS=. read -ra bytes <<<"$1"
+	printf '02:00:%02x:%02x:%02x:%02x' "${bytes[@]}"
+}
+
 # connect_node NAME N INIT: its address, its routes, and those of its siblings to it.
 connect_node() {
 	local name=$1 n=$2 init=$3 veth address other
 	veth=$(veth "$name" "$n") address=$(node_address "$name" "$n")
-	ip link add "$veth" type veth peer name eth0 netns "$init"
+	ip link add "$veth" type veth peer name eth0 address "$(mac_of "$address")" netns "$init"
 	ip link set "$veth" master "$BRIDGE" up
 	in_node "$name" "$n" bash -c "
 		set -e

@@ -41,7 +41,7 @@ init() {
 background() {
 	local part=$1
 	shift
-	setsid env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root "$@" </dev/null >>"$node/log/$part.log" 2>&1 &
+	detached "$node/log/$part.log" env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root "$@" &
 	echo $! >"/run/parts/$part"
 }
 

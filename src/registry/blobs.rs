@@ -81,11 +81,19 @@ impl Registry {
     }
 
     /// Sets a link, unless it is set. The journal has named it.
-    pub(super) async fn set_link(&self, register: &Register, digest: &Digest, size: u64, author: &Author) -> Result<()> {
+    pub(super) async fn set_link(
+        &self,
+        register: &Register,
+        digest: &Digest,
+        size: u64,
+        author: &Author,
+    ) -> Result<()> {
         let draft = Draft { op: Op::Set, digest: digest.clone(), media_type: None, size };
         loop {
             let head = self.head(register).await?;
-            if head.as_ref().is_some_and(Head::is_set) || self.land(register, head.as_ref(), &draft, author).await?.is_some() {
+            if head.as_ref().is_some_and(Head::is_set)
+                || self.land(register, head.as_ref(), &draft, author).await?.is_some()
+            {
                 return Ok(());
             }
         }

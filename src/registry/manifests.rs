@@ -103,7 +103,12 @@ impl Registry {
         Ok((stored, object.ok_or_else(|| tags::unknown(repository, reference.clone()))?))
     }
 
-    async fn find(&self, repository: &RepositoryName, reference: &Reference, good: fn(&Head) -> bool) -> Result<Stored> {
+    async fn find(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+        good: fn(&Head) -> bool,
+    ) -> Result<Stored> {
         let head = match reference {
             Reference::Tag(tag) => Some(self.tag(repository, tag).await?),
             Reference::Digest(digest) => {
@@ -257,7 +262,9 @@ impl Registry {
     /// Sets a register that is condemned; true where it was.
     async fn rescue(&self, register: &Register, author: &Author) -> Result<bool> {
         loop {
-            let Some(head) = self.head(register).await?.filter(|head| head.entry.op == Op::Condemn) else { return Ok(false) };
+            let Some(head) = self.head(register).await?.filter(|head| head.entry.op == Op::Condemn) else {
+                return Ok(false);
+            };
             let draft = Draft::from_entry(&head.entry, Op::Set);
             if self.land(register, Some(&head), &draft, author).await?.is_some() {
                 return Ok(true);

@@ -19,7 +19,8 @@ impl Registry {
             if self.head_if_set(&register).await?.is_some()
                 && let Some(value) = self.inner.store.read(&key).await?
             {
-                let corrupt = |error: serde_json::Error| RegistryError::Corrupt { key: key.to_string(), why: error.to_string() };
+                let corrupt =
+                    |error: serde_json::Error| RegistryError::Corrupt { key: key.to_string(), why: error.to_string() };
                 found.push(serde_json::from_slice(&value).map_err(corrupt)?);
             }
         }

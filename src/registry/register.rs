@@ -155,7 +155,13 @@ impl Registry {
     }
 
     /// Lands the version after `head`; `None` where another writer was first.
-    pub async fn land(&self, register: &Register, head: Option<&Head>, draft: &Draft, author: &Author) -> Result<Option<Head>> {
+    pub async fn land(
+        &self,
+        register: &Register,
+        head: Option<&Head>,
+        draft: &Draft,
+        author: &Author,
+    ) -> Result<Option<Head>> {
         let clock = self.inner.clock.tick(head.map(|head| &head.entry.clock));
         self.land_at(register, head, draft, author, clock).await
     }
@@ -192,7 +198,8 @@ impl Registry {
             Some((_, None)) => {
                 let newest = versions::newest(&self.inner.store, key).await?;
                 let entry = newest.map(|newest| serde_json::from_slice::<Entry>(&newest.value)).transpose();
-                let entry = entry.map_err(|error| super::RegistryError::Corrupt { key: key.to_string(), why: error.to_string() })?;
+                let entry = entry
+                    .map_err(|error| super::RegistryError::Corrupt { key: key.to_string(), why: error.to_string() })?;
                 Ok(entry.is_some_and(|entry| entry.op == Op::Set))
             }
         }

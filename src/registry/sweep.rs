@@ -30,7 +30,8 @@ impl Registry {
     /// Sweeps once.
     pub async fn sweep(&self) -> Result<Swept> {
         let now = self.inner.store.now().await?;
-        let horizon = self.inner.clock.now_millis().saturating_sub(u64::try_from(JOURNAL.as_millis()).unwrap_or(u64::MAX));
+        let horizon =
+            self.inner.clock.now_millis().saturating_sub(u64::try_from(JOURNAL.as_millis()).unwrap_or(u64::MAX));
         Ok(Swept {
             temporaries: self.sweep_temporaries(now).await?,
             uploads: self.sweep_uploads(now).await?,

@@ -9,7 +9,12 @@ const PAGE: usize = 1_000;
 
 impl Registry {
     /// Up to `limit` tags that are set, in lexical order, those after `last` only; and whether there are more.
-    pub async fn tags(&self, repository: &RepositoryName, last: Option<&str>, limit: usize) -> Result<(Vec<Tag>, bool)> {
+    pub async fn tags(
+        &self,
+        repository: &RepositoryName,
+        last: Option<&str>,
+        limit: usize,
+    ) -> Result<(Vec<Tag>, bool)> {
         self.require(repository).await?;
         let mut tags = Vec::new();
         let mut after = last.map(|last| format!("{last}!/"));

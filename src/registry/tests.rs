@@ -27,7 +27,10 @@ fn body(bytes: &'static [u8]) -> impl super::uploads::Body {
 /// Two registries on one store, as two replicas.
 async fn replicas() -> (Registry, Registry) {
     let store: Store = Arc::new(MemoryStore::default());
-    (Registry::open(store.clone(), Arc::new(System)).await.unwrap(), Registry::open(store, Arc::new(System)).await.unwrap())
+    (
+        Registry::open(store.clone(), Arc::new(System)).await.unwrap(),
+        Registry::open(store, Arc::new(System)).await.unwrap(),
+    )
 }
 
 async fn registry() -> Registry {
@@ -41,9 +44,8 @@ async fn push_blob(registry: &Registry, repository: &RepositoryName, bytes: &'st
 }
 
 fn image(config: &Digest, layers: &[&Digest]) -> Bytes {
-    let descriptor = |digest: &Digest| {
-        serde_json::json!({"mediaType": "application/vnd.example", "digest": digest, "size": 1})
-    };
+    let descriptor =
+        |digest: &Digest| serde_json::json!({"mediaType": "application/vnd.example", "digest": digest, "size": 1});
     let layers: Vec<_> = layers.iter().map(|digest| descriptor(digest)).collect();
     serde_json::json!({"schemaVersion": 2, "mediaType": MediaType::OCI_MANIFEST, "config": descriptor(config), "layers": layers})
         .to_string()
@@ -118,7 +120,10 @@ async fn a_chunk_out_of_order_is_told_where_the_upload_is() {
         assert!(matches!(refused, Err(RegistryError::UploadRange { .. })));
     }
     // Two chunks at one offset: the second is told.
-    assert!(matches!(registry.append(&upload, Some(0), None, body(b"xyz")).await, Err(RegistryError::UploadRange { .. })));
+    assert!(matches!(
+        registry.append(&upload, Some(0), None, body(b"xyz")).await,
+        Err(RegistryError::UploadRange { .. })
+    ));
 }
 
 #[tokio::test]
@@ -231,7 +236,8 @@ async fn a_referrer_is_listed_while_it_exists() {
 async fn what_was_condemned_is_taken_back_by_a_manifest_that_names_it() {
     let registry = registry().await;
     let repository = repository("a");
-    let (config, layer) = (push_blob(&registry, &repository, b"{}").await, push_blob(&registry, &repository, b"layer").await);
+    let (config, layer) =
+        (push_blob(&registry, &repository, b"{}").await, push_blob(&registry, &repository, b"layer").await);
     for digest in [&config, &layer] {
         let register = Register::Link(repository.clone(), digest.clone());
         let head = registry.head(&register).await.unwrap().unwrap();

@@ -93,8 +93,10 @@ impl Registry {
         let mut bound = false;
         for version in versions::all(&self.inner.store, &layout::upload(id)).await?.into_iter().rev() {
             upload.version = version.number;
-            let step = serde_json::from_slice(&version.value)
-                .map_err(|error| RegistryError::Corrupt { key: layout::upload(id).to_string(), why: error.to_string() })?;
+            let step = serde_json::from_slice(&version.value).map_err(|error| RegistryError::Corrupt {
+                key: layout::upload(id).to_string(),
+                why: error.to_string(),
+            })?;
             match step {
                 Step::Begin { repository: of, actor: by } => bound = of == *repository && by == actor,
                 Step::Part(part) => upload.parts.push(part),
@@ -107,7 +109,13 @@ impl Registry {
 
     /// Appends a chunk. `at` is where the client says that it goes; `length` how long it says that it is. A body that
     /// breaks off is kept as far as it came, and answered with an error.
-    pub async fn append(&self, upload: &Upload, at: Option<u64>, length: Option<u64>, body: impl Body) -> Result<Upload> {
+    pub async fn append(
+        &self,
+        upload: &Upload,
+        at: Option<u64>,
+        length: Option<u64>,
+        body: impl Body,
+    ) -> Result<Upload> {
         self.append_with(upload, at, length, body, Algorithm::Sha256).await.map(|(upload, _)| upload)
     }
 
@@ -166,7 +174,13 @@ impl Registry {
         upload.parts.iter().all(|part| part.origin == self.inner.origin && !part.state.is_empty())
     }
 
-    async fn receive(&self, key: &Key, mut body: impl Body, mut hasher: Option<&mut Hasher>, received: &mut u64) -> Result<()> {
+    async fn receive(
+        &self,
+        key: &Key,
+        mut body: impl Body,
+        mut hasher: Option<&mut Hasher>,
+        received: &mut u64,
+    ) -> Result<()> {
         let mut writer = self.inner.store.temporary(key).await?;
         let mut outcome = Ok(());
         while let Some(chunk) = body.next().await {
@@ -237,7 +251,13 @@ impl Registry {
         }
     }
 
-    async fn concatenate(&self, upload: &Upload, parts: &[Part], digest: &Digest, known: Option<Hasher>) -> Result<Key> {
+    async fn concatenate(
+        &self,
+        upload: &Upload,
+        parts: &[Part],
+        digest: &Digest,
+        known: Option<Hasher>,
+    ) -> Result<Key> {
         if let Some(hasher) = known {
             verify(digest, hasher.finish())?;
         }

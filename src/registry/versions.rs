@@ -40,7 +40,8 @@ pub fn name(number: u64) -> String {
 pub async fn newest_number(store: &Store, directory: &Key) -> Result<Option<(u64, Option<String>)>> {
     let children = store.children(directory, None, 2).await?;
     let Some(number) = children.first().and_then(|child| number(&child.name)) else { return Ok(None) };
-    let hint = children.get(1).and_then(|child| child.name.strip_prefix(&format!("{}!", name(number))).map(str::to_owned));
+    let hint =
+        children.get(1).and_then(|child| child.name.strip_prefix(&format!("{}!", name(number))).map(str::to_owned));
     Ok(Some((number, hint)))
 }
 

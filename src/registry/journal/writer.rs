@@ -98,7 +98,11 @@ impl Writer {
             return;
         }
         let record = self.record(Vec::new());
-        match self.store.put_new(&layout::journal_record(&self.origin, self.next), to_json(&record), Durability::Volatile).await {
+        match self
+            .store
+            .put_new(&layout::journal_record(&self.origin, self.next), to_json(&record), Durability::Volatile)
+            .await
+        {
             Ok(PutNew::Created) => {
                 self.settled.clear();
                 self.next += 1;
