@@ -10,7 +10,7 @@ scripts/install.sh rust go cc git jq shellcheck
 cargo_deny=$(scripts/install.sh cargo-deny)
 e2e/parts.sh helm
 helm=$(part helm)
-# A helm that is built from source without its release's flags takes the API server for an old one.
+# Rendered for the Kubernetes that the tests run on, whatever this helm was built for.
 KUBE=$(version kubernetes k8s.io/kubernetes)
 
 failed=()

@@ -10,7 +10,7 @@
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 e2e/parts.sh helm
 helm=$(part helm)
-# A helm that is built from source without its release's flags takes the API server for an old one.
+# Rendered for the Kubernetes that the tests run on, whatever this helm was built for.
 KUBE=$(version kubernetes k8s.io/kubernetes)
 
 # Plain manifests are nobody's release: Helm's own labels and comments go.
