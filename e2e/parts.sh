@@ -128,29 +128,6 @@ image() {
 	mv "$work/image.tar" "$archive"
 }
 
-# packages PACKAGE=FILE...: install the Debian packages whose file is missing, and only those. FILE is a command or a path, so
-# that what came from elsewhere counts too.
-packages() {
-	local pair missing=()
-	for pair in "$@"; do
-		case ${pair#*=} in
-		/*) [ -e "${pair#*=}" ] ;;
-		*) PATH=$PATH:/usr/sbin:/sbin command -v "${pair#*=}" >/dev/null ;;
-		esac || missing+=("${pair%%=*}")
-	done
-	[ ${#missing[@]} -gt 0 ] || return 0
-	if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-		die "missing here: ${missing[*]}. Install these (as root: apt-get install --no-install-recommends ${missing[*]}) and run again"
-	fi
-	say "installing ${missing[*]} (about half a minute)"
-	local log=$CACHE/apt.log apt=(apt-get -q -y -o DPkg::Lock::Timeout=600)
-	if ! {
-		"${apt[@]}" update && DEBIAN_FRONTEND=noninteractive "${apt[@]}" install --no-install-recommends "${missing[@]}"
-	} >"$log" 2>&1; then
-		die "apt-get failed: $(tail -n 3 "$log") (all of it: $log)"
-	fi
-}
-
 # openssl makes the certificates, curl asks whether a server is ready.
 API_SERVER_PACKAGES=(openssl=openssl curl=curl util-linux=flock)
 CLUSTER_PACKAGES=(containerd=containerd runc=runc containernetworking-plugins=/usr/lib/cni/ptp iproute2=ip iptables=iptables
