@@ -1,0 +1,3 @@
+//! The composition root: one module a subcommand.
+
+pub mod crds;
