@@ -4,4 +4,7 @@
 
 pub mod admin;
 pub mod api;
+pub mod clock;
 pub mod commands;
+pub mod oci;
+pub mod store;

@@ -1,0 +1,203 @@
+//! What a manifest names. Its bytes are kept as they came; this is only what must be read of them.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Digest, MediaType};
+
+/// A content descriptor (image-spec, descriptor.md).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Descriptor {
+    /// What the content is.
+    pub media_type: MediaType,
+    /// The content's digest.
+    pub digest: Digest,
+    /// The content's size in bytes.
+    pub size: u64,
+    /// What kind of artifact the described manifest is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
+    /// Free annotations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub annotations: Option<BTreeMap<String, String>>,
+    /// In an index: what the described image runs on. Kept as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<serde_json::Value>,
+}
+
+/// What is read of an image manifest, an index, an artifact manifest, or of Docker's forms of the first two.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manifest {
+    /// The type that it was put with.
+    pub media_type: MediaType,
+    /// `config`, if there is one.
+    pub config: Option<Descriptor>,
+    /// `layers`, and an artifact manifest's `blobs`.
+    pub layers: Vec<Descriptor>,
+    /// An index's `manifests`.
+    pub manifests: Vec<Descriptor>,
+    /// What this manifest is about: it is a referrer of that.
+    pub subject: Option<Descriptor>,
+    /// `artifactType`, or where that is absent the config's media type, as the referrers API wants it.
+    pub artifact_type: Option<String>,
+    /// The manifest's own annotations.
+    pub annotations: Option<BTreeMap<String, String>>,
+}
+
+/// Why bytes are not a manifest.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// Not JSON, or a known field of another shape.
+    #[error("the manifest cannot be read: {0}")]
+    Malformed(#[from] serde_json::Error),
+    /// Docker's schema 1.
+    #[error("Docker schema 1 manifests are not supported; push the image again with a current client")]
+    Schema1,
+    /// `schemaVersion` is not 2.
+    #[error("schemaVersion must be 2, found {0}")]
+    SchemaVersion(u64),
+    /// CVE-2021-41190: the body says it is something else than the header.
+    #[error("the manifest's mediaType `{body}` is not its Content-Type `{header}`")]
+    MediaTypeMismatch {
+        /// Of the body.
+        body: String,
+        /// Of the request.
+        header: String,
+    },
+    /// CVE-2021-41190: both an image and an index.
+    #[error("a manifest may have `layers` or `manifests`, not both")]
+    Ambiguous,
+    /// Neither the header nor the body says what it is.
+    #[error("the manifest has no media type: neither a Content-Type nor a `mediaType`")]
+    NoMediaType,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Raw {
+    schema_version: Option<u64>,
+    media_type: Option<String>,
+    artifact_type: Option<String>,
+    config: Option<Descriptor>,
+    layers: Option<Vec<Descriptor>>,
+    blobs: Option<Vec<Descriptor>>,
+    manifests: Option<Vec<Descriptor>>,
+    subject: Option<Descriptor>,
+    annotations: Option<BTreeMap<String, String>>,
+}
+
+impl Manifest {
+    /// Reads what these bytes name. `content_type` is the request's, which the body's `mediaType` must not contradict.
+    pub fn parse(content_type: Option<&MediaType>, bytes: &[u8]) -> Result<Self, ManifestError> {
+        if content_type.is_some_and(MediaType::is_schema_1) {
+            return Err(ManifestError::Schema1);
+        }
+        let raw: Raw = serde_json::from_slice(bytes)?;
+        let media_type = media_type(content_type, raw.media_type.as_deref())?;
+        check_schema_version(&media_type, raw.schema_version)?;
+        if raw.manifests.is_some() && (raw.layers.is_some() || raw.config.is_some()) {
+            return Err(ManifestError::Ambiguous);
+        }
+        let artifact_type = raw.artifact_type.filter(|text| !text.is_empty());
+        Ok(Self {
+            artifact_type: artifact_type.or_else(|| raw.config.as_ref().map(|config| config.media_type.to_string())),
+            media_type,
+            config: raw.config,
+            layers: raw.layers.into_iter().chain(raw.blobs).flatten().collect(),
+            manifests: raw.manifests.unwrap_or_default(),
+            subject: raw.subject,
+            annotations: raw.annotations,
+        })
+    }
+
+    /// Every blob that must be there: config and layers, without what registries need not hold.
+    pub fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
+        self.config.iter().chain(&self.layers).filter(|blob| !blob.media_type.is_non_distributable())
+    }
+
+    /// Everything that keeps alive what it names: blobs, foreign ones too if they are here, and child manifests.
+    pub fn references(&self) -> impl Iterator<Item = &Descriptor> {
+        self.config.iter().chain(&self.layers).chain(&self.manifests)
+    }
+
+    /// What is said of this manifest in its subject's referrers.
+    pub fn descriptor(&self, digest: Digest, size: u64) -> Descriptor {
+        Descriptor {
+            media_type: self.media_type.clone(),
+            digest,
+            size,
+            artifact_type: self.artifact_type.clone(),
+            annotations: self.annotations.clone(),
+            platform: None,
+        }
+    }
+}
+
+fn media_type(header: Option<&MediaType>, body: Option<&str>) -> Result<MediaType, ManifestError> {
+    match (header, body) {
+        (Some(header), Some(body)) if header.as_str() != body => {
+            Err(ManifestError::MediaTypeMismatch { body: body.to_owned(), header: header.to_string() })
+        }
+        (Some(header), _) => Ok(header.clone()),
+        (None, Some(body)) => body.parse().map_err(|_| ManifestError::NoMediaType),
+        (None, None) => Err(ManifestError::NoMediaType),
+    }
+}
+
+/// Artifact manifests have no `schemaVersion`; what we do not know by name need not have one.
+fn check_schema_version(media_type: &MediaType, version: Option<u64>) -> Result<(), ManifestError> {
+    match version {
+        Some(2) => Ok(()),
+        Some(1) => Err(ManifestError::Schema1),
+        Some(other) => Err(ManifestError::SchemaVersion(other)),
+        None if media_type.is_manifest() && media_type.as_str() != MediaType::OCI_ARTIFACT => {
+            Err(ManifestError::SchemaVersion(0))
+        }
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn oci() -> MediaType {
+        MediaType::oci_manifest()
+    }
+
+    fn descriptor(media_type: &str) -> String {
+        format!(r#"{{"mediaType":"{media_type}","digest":"sha256:{}","size":1}}"#, "a".repeat(64))
+    }
+
+    #[test]
+    fn a_manifest_says_what_it_names() {
+        let text = format!(
+            r#"{{"schemaVersion":2,"config":{},"layers":[{},{}],"subject":{}}}"#,
+            descriptor("application/vnd.example.config"),
+            descriptor("application/vnd.oci.image.layer.v1.tar"),
+            descriptor("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"),
+            descriptor(MediaType::OCI_MANIFEST),
+        );
+        let manifest = Manifest::parse(Some(&oci()), text.as_bytes()).unwrap();
+        assert_eq!(manifest.blobs().count(), 2);
+        assert_eq!(manifest.references().count(), 3);
+        assert_eq!(manifest.artifact_type.as_deref(), Some("application/vnd.example.config"));
+        assert!(manifest.subject.is_some());
+    }
+
+    #[test]
+    fn a_body_that_contradicts_its_header_or_itself_is_refused() {
+        let contradicts = format!(r#"{{"schemaVersion":2,"mediaType":"{}"}}"#, MediaType::OCI_INDEX);
+        let both = r#"{"schemaVersion":2,"layers":[],"manifests":[]}"#;
+        assert!(matches!(
+            Manifest::parse(Some(&oci()), contradicts.as_bytes()),
+            Err(ManifestError::MediaTypeMismatch { .. })
+        ));
+        assert!(matches!(Manifest::parse(Some(&oci()), both.as_bytes()), Err(ManifestError::Ambiguous)));
+        assert!(matches!(Manifest::parse(Some(&oci()), br#"{"schemaVersion":1}"#), Err(ManifestError::Schema1)));
+        assert!(matches!(Manifest::parse(Some(&oci()), b"[]"), Err(ManifestError::Malformed(_))));
+        assert!(matches!(Manifest::parse(None, br#"{"schemaVersion":2}"#), Err(ManifestError::NoMediaType)));
+    }
+}
