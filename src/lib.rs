@@ -7,4 +7,5 @@ pub mod api;
 pub mod clock;
 pub mod commands;
 pub mod oci;
+pub mod operator;
 pub mod store;
