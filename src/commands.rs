@@ -1,4 +1,6 @@
-//! The composition root: one module a subcommand.
+//! The subcommands: the composition root, the only place that makes stores, clients and clocks.
 
 pub mod crds;
+pub mod htpasswd;
 pub mod operator;
+pub mod registry;

@@ -4,8 +4,13 @@
 
 pub mod admin;
 pub mod api;
+pub mod auth;
+pub mod cli;
 pub mod clock;
 pub mod commands;
 pub mod oci;
 pub mod operator;
+pub mod registry;
+pub mod server;
 pub mod store;
+pub mod telemetry;

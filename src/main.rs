@@ -1,25 +1,26 @@
-//! The binary.
+//! `regatta`: the operator, the registry server, and the tools of both.
 
-use clap::Parser;
+use std::io::Write as _;
+use std::process::ExitCode;
 
-/// Fleets of container registries on Kubernetes.
-#[derive(Debug, Parser)]
-enum Command {
-    /// Print the manifests of the five kinds.
-    Crds(regatta::commands::crds::Args),
-    /// Reconcile the five kinds.
-    Operator(regatta::commands::operator::Args),
-}
+use clap::Parser as _;
+use regatta::cli::Cli;
+use regatta::telemetry;
 
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    telemetry::start();
+    // One provider for the whole process; installing it a second time would be the only failure.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::try_from_env("REGATTA_LOG").unwrap_or_else(|_| "info".into()))
-        .init();
-    match Command::parse() {
-        Command::Crds(args) => regatta::commands::crds::run(&args)?,
-        Command::Operator(args) => regatta::commands::operator::run(args).await?,
+    let outcome = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let outcome = outcome
+        .map_err(|error| error.to_string())
+        .and_then(|runtime| runtime.block_on(cli.run()).map_err(|error| regatta::server::fault::chain(&error)));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            let _ = writeln!(std::io::stderr(), "regatta: {message}");
+            ExitCode::FAILURE
+        }
     }
-    Ok(())
 }

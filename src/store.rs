@@ -51,7 +51,8 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
     /// Begins a temporary object that nobody sees until it is published.
     fn temporary<'a>(&'a self, key: &'a Key) -> Answer<'a, Box<dyn Writer>>;
 
-    /// Gives a finished temporary object its name, if no such key exists. The temporary is left where it is.
+    /// Gives a finished temporary object its name, if no such key exists; `Durable` puts its bytes on disk first,
+    /// however it was finished. The temporary is left where it is.
     fn publish<'a>(&'a self, temporary: &'a Key, key: &'a Key, durability: Durability) -> Answer<'a, Published>;
 
     /// Moves a key to a name that does not exist; false where the first does not exist or the second does.

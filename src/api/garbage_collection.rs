@@ -21,13 +21,13 @@ use super::references::LocalRef;
     status = "GarbageCollectionStatus",
     derive = "PartialEq",
     doc = "Frees what nothing reaches any more in a registry. It runs when the annotation regatta.dev/requested-at gets a new value.",
-    printcolumn(name = "Registry", type_ = "string", json_path = ".spec.registryRef.name"),
-    printcolumn(name = "Last", type_ = "string", json_path = ".status.conditions[?(@.type=='LastRunSucceeded')].status"),
-    printcolumn(name = "Freed", type_ = "integer", json_path = ".status.lastRun.bytesFreed"),
-    printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].message", priority = 1),
-    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn = r#"{"name":"Registry", "type":"string", "jsonPath":".spec.registryRef.name"}"#,
+    printcolumn = r#"{"name":"Last", "type":"string", "jsonPath":".status.conditions[?(@.type=='LastRunSucceeded')].status"}"#,
+    printcolumn = r#"{"name":"Freed", "type":"integer", "jsonPath":".status.lastRun.bytesFreed"}"#,
+    printcolumn = r#"{"name":"Message", "type":"string", "jsonPath":".status.conditions[?(@.type=='Ready')].message", "priority":1}"#,
+    printcolumn = r#"{"name":"Ready", "type":"string", "jsonPath":".status.conditions[?(@.type=='Ready')].status"}"#,
+    printcolumn = r#"{"name":"Reason", "type":"string", "jsonPath":".status.conditions[?(@.type=='Ready')].reason"}"#,
+    printcolumn = r#"{"name":"Age", "type":"date", "jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.mode == 'ReadOnly' || duration(self.undeleteWindow) >= duration('6h')")

@@ -20,13 +20,13 @@ use super::references::LocalRef;
     status = "ProjectStatus",
     derive = "PartialEq",
     doc = "A path prefix of repository names inside a registry, with members and visibility of its own.",
-    printcolumn(name = "Registry", type_ = "string", json_path = ".spec.registryRef.name"),
-    printcolumn(name = "Project", type_ = "string", json_path = ".spec.name"),
-    printcolumn(name = "Public", type_ = "boolean", json_path = ".spec.public"),
-    printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].message", priority = 1),
-    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn = r#"{"name":"Registry", "type":"string", "jsonPath":".spec.registryRef.name"}"#,
+    printcolumn = r#"{"name":"Project", "type":"string", "jsonPath":".spec.name"}"#,
+    printcolumn = r#"{"name":"Public", "type":"boolean", "jsonPath":".spec.public"}"#,
+    printcolumn = r#"{"name":"Message", "type":"string", "jsonPath":".status.conditions[?(@.type=='Ready')].message", "priority":1}"#,
+    printcolumn = r#"{"name":"Ready", "type":"string", "jsonPath":".status.conditions[?(@.type=='Ready')].status"}"#,
+    printcolumn = r#"{"name":"Reason", "type":"string", "jsonPath":".status.conditions[?(@.type=='Ready')].reason"}"#,
+    printcolumn = r#"{"name":"Age", "type":"date", "jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ProjectSpec {

@@ -23,13 +23,13 @@ use super::references::LocalRef;
     status = "RegistryStatus",
     derive = "PartialEq",
     doc = "An OCI registry: one that the operator deploys (managed), or one that runs elsewhere (external).",
-    printcolumn(name = "URL", type_ = "string", json_path = ".status.url"),
-    printcolumn(name = "Replicas", type_ = "integer", json_path = ".status.readyReplicas"),
-    printcolumn(name = "Home", type_ = "string", json_path = ".spec.homeCluster", priority = 1),
-    printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].message", priority = 1),
-    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn = r#"{"name":"URL", "type":"string", "jsonPath":".status.url"}"#,
+    printcolumn = r#"{"name":"Replicas", "type":"integer", "jsonPath":".status.readyReplicas"}"#,
+    printcolumn = r#"{"name":"Home", "type":"string", "jsonPath":".spec.homeCluster", "priority":1}"#,
+    printcolumn = r#"{"name":"Message", "type":"string", "jsonPath":".status.conditions[?(@.type=='Ready')].message", "priority":1}"#,
+    printcolumn = r#"{"name":"Ready", "type":"string", "jsonPath":".status.conditions[?(@.type=='Ready')].status"}"#,
+    printcolumn = r#"{"name":"Reason", "type":"string", "jsonPath":".status.conditions[?(@.type=='Ready')].reason"}"#,
+    printcolumn = r#"{"name":"Age", "type":"date", "jsonPath":".metadata.creationTimestamp"}"#,
     validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$')")
         .message("metadata.name of a Registry must be at most 40 characters of a-z, 0-9 and '-', and begin with a letter: its Service is named after it")
 )]

@@ -21,13 +21,13 @@ use super::references::{Empty, LocalRef};
     status = "ReplicationPolicyStatus",
     derive = "PartialEq",
     doc = "A topology of registries and what is replicated along it.",
-    printcolumn(name = "Edges", type_ = "integer", json_path = ".status.edgeCount"),
-    printcolumn(name = "Lag", type_ = "string", json_path = ".status.lag"),
-    printcolumn(name = "Synced", type_ = "string", json_path = ".status.conditions[?(@.type=='Synced')].status"),
-    printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].message", priority = 1),
-    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn = r#"{"name":"Edges", "type":"integer", "jsonPath":".status.edgeCount"}"#,
+    printcolumn = r#"{"name":"Lag", "type":"string", "jsonPath":".status.lag"}"#,
+    printcolumn = r#"{"name":"Synced", "type":"string", "jsonPath":".status.conditions[?(@.type=='Synced')].status"}"#,
+    printcolumn = r#"{"name":"Message", "type":"string", "jsonPath":".status.conditions[?(@.type=='Ready')].message", "priority":1}"#,
+    printcolumn = r#"{"name":"Ready", "type":"string", "jsonPath":".status.conditions[?(@.type=='Ready')].status"}"#,
+    printcolumn = r#"{"name":"Reason", "type":"string", "jsonPath":".status.conditions[?(@.type=='Ready')].reason"}"#,
+    printcolumn = r#"{"name":"Age", "type":"date", "jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ReplicationPolicySpec {

@@ -45,7 +45,7 @@ impl Caches {
     /// Waits until every cache has finished its first list. False where the watches ended before.
     pub async fn ready(&self) -> bool {
         let Self { registries, projects, bindings, policies, collections, slices, deployments, jobs } = self;
-        let all = tokio::join!(
+        let all: [Result<(), _>; 8] = tokio::join!(
             registries.wait_until_ready(),
             projects.wait_until_ready(),
             bindings.wait_until_ready(),
@@ -54,9 +54,9 @@ impl Caches {
             slices.wait_until_ready(),
             deployments.wait_until_ready(),
             jobs.wait_until_ready(),
-        );
-        let (a, b, c, d, e, f, g, h) = all;
-        [a, b, c, d, e, f, g, h].iter().all(Result::is_ok)
+        )
+        .into();
+        all.iter().all(Result::is_ok)
     }
 
     /// The Registry of this name, if it is there and readable.

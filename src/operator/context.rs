@@ -25,10 +25,10 @@ use super::registry::rolling::Rolling;
 use super::settings::Settings;
 
 /// For how long something that is missing may still be on its way.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// The longest pause between two looks.
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 
 /// What every loop shares.
 pub struct Context {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::channel::mpsc::UnboundedReceiver;
+use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use kube::core::DeserializeGuard;
@@ -96,7 +97,34 @@ pub trait Kind: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Deseriali
 pub struct Unsettled {
     message: String,
     again: Duration,
+    /// An error, and not a wait.
+    error: bool,
 }
+
+impl Unsettled {
+    fn error(message: String, again: Duration) -> Self {
+        Self { message, again, error: true }
+    }
+
+    fn of(failure: &Failure, again: Duration) -> Self {
+        let error = match failure {
+            Failure::Stalled { .. } | Failure::Waiting { .. } => false,
+            Failure::Kubernetes(_) | Failure::Registry(_) | Failure::Json(_) => true,
+        };
+        Self { message: failure.to_string(), again, error }
+    }
+
+    fn log(&self, kind: &str, object: &str) {
+        if self.error {
+            tracing::warn!(kind, object, message = self.message, "not settled, and tried again");
+        } else {
+            tracing::debug!(kind, object, message = self.message, "not settled yet");
+        }
+    }
+}
+
+/// One reconciliation under way.
+type Reconciling = BoxFuture<'static, Result<Action, Unsettled>>;
 
 /// Reconciles every object of a kind that the queue names, for ever.
 pub async fn drive<K: Kind>(
@@ -116,7 +144,7 @@ pub async fn run_loop<K: Resource<DynamicType = ()> + Clone + Send + Sync + 'sta
     context: Arc<Context>,
     store: Store<Guarded<K>>,
     queue: UnboundedReceiver<ObjectRef<Guarded<K>>>,
-    reconcile: fn(Arc<Guarded<K>>, Arc<Context>) -> futures::future::BoxFuture<'static, Result<Action, Unsettled>>,
+    reconcile: fn(Arc<Guarded<K>>, Arc<Context>) -> Reconciling,
 ) {
     // A burst of changes of one object, as kubectl apply of a directory makes them, is one reconciliation.
     let config = Config::default().concurrency(context.settings.concurrency).debounce(Duration::from_millis(50));
@@ -127,7 +155,7 @@ pub async fn run_loop<K: Resource<DynamicType = ()> + Clone + Send + Sync + 'sta
         .for_each(|result| {
             metrics.reconciled(&name, result.is_ok());
             if let Err(kube::runtime::controller::Error::ReconcilerFailed(error, object)) = result {
-                tracing::info!(kind = name, object = %object, message = %error, "not settled yet");
+                error.log(&name, &object.to_string());
             }
             std::future::ready(())
         })
@@ -158,12 +186,12 @@ async fn reconcile_readable<K: Kind>(object: &K, context: &Context) -> Result<Ac
         // Gone, or made again meanwhile: there will be an event if it is there.
         Err(kube::Error::Api(refusal)) if refusal.code == 404 || refusal.code == 409 => again,
         Err(error) => {
-            return Err(Unsettled { message: format!("the status cannot be written: {error}"), again: context.failed(&key) });
+            return Err(Unsettled::error(format!("the status cannot be written: {error}"), context.failed(&key)));
         }
     };
     match outcome {
         Ok(_) => Ok(Action::requeue(again)),
-        Err(failure) => Err(Unsettled { message: failure.to_string(), again }),
+        Err(failure) => Err(Unsettled::of(&failure, again)),
     }
 }
 
@@ -302,7 +330,7 @@ async fn stall_unreadable<K: Kind>(
     context.note_written(&key);
     if let Err(error) = patch_status::<K>(meta, context, &json!(status)).await {
         let message = format!("{} cannot be read, and its status cannot be written: {error}", object.name_any());
-        return Err(Unsettled { message, again: context.failed(&key) });
+        return Err(Unsettled::error(message, context.failed(&key)));
     }
     Ok(Action::requeue(context.resync()))
 }
@@ -314,5 +342,5 @@ pub(super) fn unsettled(context: &Context, key: &str, failure: &Failure) -> Unse
         Failure::Waiting { after, .. } => *after,
         Failure::Kubernetes(_) | Failure::Registry(_) | Failure::Json(_) => context.failed(key),
     };
-    Unsettled { message: failure.to_string(), again }
+    Unsettled::of(failure, again)
 }

@@ -17,7 +17,7 @@ use crate::admin::client::{Client, Credentials};
 use crate::api::conditions::reason;
 
 /// Secrets are looked at again after so long.
-const KEYS_AGE: Duration = Duration::from_secs(300);
+const KEYS_AGE: Duration = Duration::from_mins(5);
 
 /// A registry, as far as it takes to reach it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -56,7 +56,7 @@ impl Kind for Registry {
                 let strategy = validate::strategy(&plan, found.claim.as_ref())?;
                 let image = context.rolling.choose(context, &plan, found.deployment.as_ref())?;
                 let children = build::children(&plan, strategy, &image, &remotes);
-                let applied = apply::all(context, &plan, children).await?;
+                let applied = Box::pin(apply::all(context, &plan, children)).await?;
                 let secrets = dereference::managed_secrets(context, &plan).await;
                 status::managed(self, &plan, &applied, secrets, status)
             }

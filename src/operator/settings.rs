@@ -30,7 +30,7 @@ impl Settings {
             registry_image: None,
             lease,
             concurrency: 4,
-            resync: Duration::from_secs(300),
+            resync: Duration::from_mins(5),
             number_interval: Duration::from_secs(30),
         }
     }

@@ -87,18 +87,19 @@ impl Inner {
     /// Links must work, and names that differ in case must differ: both are promises of the storage protocol.
     fn probe(&self) -> Result<(), StoreError> {
         let nonce = random_name();
-        let (lower, upper) = (self.scratch.join(format!("probe-{nonce}-a")), self.scratch.join(format!("probe-{nonce}-A")));
-        let refuse = |why: &str| {
-            Err(StoreError::Unsuitable { path: self.root.display().to_string(), why: why.to_owned() })
-        };
-        let result = match (self.create(&lower, b"1", Durability::Durable), self.create(&lower, b"2", Durability::Durable)) {
-            (Err(error), _) | (_, Err(error)) => refuse(&format!("{error}: {}", source_text(&error))),
-            (Ok(PutNew::Created), Ok(PutNew::Exists(_))) if self.path(&upper).exists() => {
-                refuse("it folds upper and lower case; use a case-sensitive filesystem")
-            }
-            (Ok(PutNew::Created), Ok(PutNew::Exists(_))) => Ok(()),
-            (Ok(_), Ok(_)) => refuse("it does not refuse to create a file twice; use a filesystem with hard links"),
-        };
+        let (lower, upper) =
+            (self.scratch.join(format!("probe-{nonce}-a")), self.scratch.join(format!("probe-{nonce}-A")));
+        let refuse =
+            |why: &str| Err(StoreError::Unsuitable { path: self.root.display().to_string(), why: why.to_owned() });
+        let result =
+            match (self.create(&lower, b"1", Durability::Durable), self.create(&lower, b"2", Durability::Durable)) {
+                (Err(error), _) | (_, Err(error)) => refuse(&format!("{error}: {}", source_text(&error))),
+                (Ok(PutNew::Created), Ok(PutNew::Exists(_))) if self.path(&upper).exists() => {
+                    refuse("it folds upper and lower case; use a case-sensitive filesystem")
+                }
+                (Ok(PutNew::Created), Ok(PutNew::Exists(_))) => Ok(()),
+                (Ok(_), Ok(_)) => refuse("it does not refuse to create a file twice; use a filesystem with hard links"),
+            };
         let _ = std::fs::remove_file(self.path(&lower));
         result
     }
@@ -189,7 +190,8 @@ impl Inner {
         write::file(self, &key, b"", Durability::Volatile)?;
         let meta = self.meta(&key)?;
         let _ = std::fs::remove_file(self.path(&key));
-        meta.map(|meta| meta.modified).ok_or_else(|| StoreError::io("reading the clock of", &key, io::ErrorKind::NotFound.into()))
+        meta.map(|meta| meta.modified)
+            .ok_or_else(|| StoreError::io("reading the clock of", &key, io::ErrorKind::NotFound.into()))
     }
 }
 
@@ -305,7 +307,13 @@ impl Backend for FsStore {
 
     fn publish<'a>(&'a self, temporary: &'a Key, key: &'a Key, durability: Durability) -> Answer<'a, Published> {
         let (temporary, key) = (temporary.clone(), key.clone());
-        Box::pin(self.blocking(move |inner| inner.link(&temporary, &key, durability)))
+        Box::pin(self.blocking(move |inner| {
+            if durability == Durability::Durable {
+                let sync = || File::open(inner.path(&temporary))?.sync_data();
+                sync().map_err(|source| StoreError::io("syncing", &temporary, source))?;
+            }
+            inner.link(&temporary, &key, durability)
+        }))
     }
 
     fn rename<'a>(&'a self, from: &'a Key, to: &'a Key) -> Answer<'a, bool> {

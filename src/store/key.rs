@@ -16,7 +16,10 @@ impl Key {
     pub fn new(text: impl Into<String>) -> Result<Self, KeyError> {
         let text = text.into();
         let good = |c: &str| {
-            (1..=255).contains(&c.len()) && c != "." && c != ".." && !c.bytes().any(|b| b < b' ' || b == b'\\' || b == 0x7f)
+            (1..=255).contains(&c.len())
+                && c != "."
+                && c != ".."
+                && !c.bytes().any(|b| b < b' ' || b == b'\\' || b == 0x7f)
         };
         if text.len() <= 4_000 && text.split('/').all(good) { Ok(Self(text)) } else { Err(KeyError(text)) }
     }

@@ -6,7 +6,9 @@ use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Answer, Backend, Capacity, Child, Content, Durability, Key, Meta, Object, Published, PutNew, Writer, in_key_order};
+use super::{
+    Answer, Backend, Capacity, Child, Content, Durability, Key, Meta, Object, Published, PutNew, Writer, in_key_order,
+};
 
 /// Keys and values, gone with the process.
 #[derive(Debug, Default, Clone)]

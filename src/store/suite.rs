@@ -38,7 +38,9 @@ async fn of_many_creators_one_wins(store: &Store) {
     let name = key("race/to/the/deep");
     let tries = (0..16).map(|n| {
         let (store, name) = (store.clone(), name.clone());
-        tokio::spawn(async move { store.put_new(&name, Bytes::from(n.to_string()), Durability::Durable).await.unwrap() })
+        tokio::spawn(
+            async move { store.put_new(&name, Bytes::from(n.to_string()), Durability::Durable).await.unwrap() },
+        )
     });
     let outcomes = futures::future::join_all(tries).await;
     let won = outcomes.iter().filter(|outcome| matches!(outcome, Ok(PutNew::Created))).count();

@@ -32,7 +32,7 @@ pub struct Published {
 
 #[derive(Debug, Clone)]
 struct Last {
-    content: Content,
+    compiled: Content,
     generation: u64,
     keys: String,
     document: SignedDocument,
@@ -105,8 +105,8 @@ async fn bring_up(
     source: Source,
 ) -> Result<Last, Refused> {
     let input = input(context, target, source, state.claims.clone()).await?;
-    let content = compile(&input);
-    if let Some(last) = still_good(context, target, keys, state, &content) {
+    let compiled = compile(&input);
+    if let Some(last) = still_good(context, target, keys, state, &compiled) {
         return Ok(last);
     }
     let term = term(context, target, pods, state).await?;
@@ -116,22 +116,22 @@ async fn bring_up(
         generation,
         term,
         take_over: take_over(registry, state),
-        projects: content.projects.clone(),
-        robots: content.robots.clone(),
+        projects: compiled.projects.clone(),
+        robots: compiled.robots.clone(),
     };
     let document = document.sign(&keys.set).map_err(|error| Failure::invalid(error.to_string()))?;
     put_first(context, pods, state.stored_generation, &document).await?;
     context.metrics.published("access");
     tracing::info!(registry = target.name, namespace = target.namespace, generation, "a new access document");
-    let last = Last { content, generation, keys: keys.secret_uid.clone(), document };
+    let last = Last { compiled, generation, keys: keys.secret_uid.clone(), document };
     lock(&context.published.last).insert(target.uid.clone(), last.clone());
     Ok(last)
 }
 
 /// What was put last, if the store still has it and it still says what is to be said.
-fn still_good(context: &Context, target: &Target, keys: &Keys, state: &AccessState, content: &Content) -> Option<Last> {
+fn still_good(context: &Context, target: &Target, keys: &Keys, state: &AccessState, compiled: &Content) -> Option<Last> {
     let last = lock(&context.published.last).get(&target.uid).cloned()?;
-    let same = last.generation == state.stored_generation && last.content == *content && last.keys == keys.secret_uid;
+    let same = last.generation == state.stored_generation && last.compiled == *compiled && last.keys == keys.secret_uid;
     let ours = state.generation != last.generation || state.hash == last.document.hash();
     (same && ours).then_some(last)
 }
@@ -252,9 +252,9 @@ async fn acknowledged(
     Ok(InForce {
         generation: last.generation,
         version,
-        bindings: last.content.binding_hashes.clone(),
+        bindings: last.compiled.binding_hashes.clone(),
         projects: last
-            .content
+            .compiled
             .projects
             .iter()
             .map(|project| (project.name.clone(), (project.owner.clone(), project.public)))

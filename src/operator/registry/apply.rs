@@ -56,12 +56,11 @@ pub async fn all(context: &Context, plan: &ManagedPlan, children: Children) -> R
         None => prune::<PodDisruptionBudget>(context, &owner, &labels::registry_child(&plan.name)).await?,
     }
     let deployment = apply(context, &owner, &deployment).await?;
-    let replicator = match replicator {
-        Some(replicator) => Some(apply(context, &owner, &replicator).await?),
-        None => {
-            prune::<Deployment>(context, &owner, &labels::replicator_child(&plan.name)).await?;
-            None
-        }
+    let replicator = if let Some(replicator) = replicator {
+        Some(apply(context, &owner, &replicator).await?)
+    } else {
+        prune::<Deployment>(context, &owner, &labels::replicator_child(&plan.name)).await?;
+        None
     };
     Ok(AppliedChildren { deployment, replicator })
 }

@@ -60,7 +60,7 @@ fn known(context: &Context, policy: &ReplicationPolicy, placed: &Placed) -> Know
     };
     let source_uid = match &placed.runner {
         Runner::Elsewhere { home } => {
-            report.state = "Delegated".to_owned();
+            "Delegated".clone_into(&mut report.state);
             report.runner = Some(home.clone());
             return Known { report, placed: true, here: false, status: None, problem: None };
         }
@@ -82,7 +82,7 @@ fn known(context: &Context, policy: &ReplicationPolicy, placed: &Placed) -> Know
 
 fn fill(report: &mut EdgeReport, status: &EdgeStatus) {
     let number = |value: u64| i64::try_from(value).ok();
-    report.state = state_name(status.state).to_owned();
+    state_name(status.state).clone_into(&mut report.state);
     report.last_sync = status.last_sync;
     report.last_compare = status.last_compare;
     report.lag_seconds = number(status.lag_seconds);

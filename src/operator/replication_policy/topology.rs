@@ -123,10 +123,10 @@ fn tree_pairs(tree: &Tree) -> Result<Vec<Pair>, TopologyError> {
     if let Some(path) = cycle(&parents) {
         return Err(TopologyError::Cycle { path });
     }
-    let pair = |(node, parent): (&&str, &Option<&str>)| {
-        parent.map(|parent| Pair { source: parent.to_owned(), destination: (*node).to_owned() })
+    let pair = |(node, parent): (&str, Option<&str>)| {
+        parent.map(|parent| Pair { source: parent.to_owned(), destination: node.to_owned() })
     };
-    Ok(parents.iter().filter_map(pair).collect())
+    Ok(parents.into_iter().filter_map(pair).collect())
 }
 
 fn path_of(place: usize) -> String {

@@ -33,17 +33,17 @@ pub(super) fn settle(
     status: &mut RoleBindingStatus,
 ) -> Settled {
     fingerprints.extend(others);
-    let content = compile::hash(binding, &found.project.spec.name, &fingerprints);
+    let hash = compile::hash(binding, &found.project.spec.name, &fingerprints);
     let name = found.registry.name_any();
-    status.registries.retain(|registry| registry.name == name && registry.content == content);
+    status.registries.retain(|registry| registry.name == name && registry.content == hash);
     let message = format!("in force in {name}");
     if !status.registries.is_empty() {
         return Standing::ready(message).into();
     }
     let (why, waiting) = match context.access.get(&found.registry.uid().unwrap_or_default()) {
         Some(AccessReport::InForce(in_force)) => {
-            if in_force.bindings.get(&binding.uid().unwrap_or_default()) == Some(&content) {
-                status.registries = vec![InForce { name, since: whole_second(context), content }];
+            if in_force.bindings.get(&binding.uid().unwrap_or_default()) == Some(&hash) {
+                status.registries = vec![InForce { name, since: whole_second(context), content: hash }];
                 return Standing::ready(message).into();
             }
             (reason::NOT_ACKNOWLEDGED, "not yet in the access document".to_owned())

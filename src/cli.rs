@@ -1,0 +1,54 @@
+//! The command line.
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::{crds, htpasswd, operator, registry};
+
+/// Fleets of container registries on Kubernetes: an operator and an OCI registry in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "regatta", version, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve an OCI registry from a directory.
+    Registry(Box<registry::Args>),
+    /// Reconcile Registries, Projects, RoleBindings, ReplicationPolicies and GarbageCollections in a cluster.
+    Operator(Box<operator::Args>),
+    /// Print the manifests of the five kinds.
+    Crds(crds::Args),
+    /// Make a line for a password file.
+    Htpasswd(htpasswd::Args),
+}
+
+/// What a command can fail with.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Of `regatta registry`.
+    #[error(transparent)]
+    Registry(#[from] registry::Error),
+    /// Of `regatta operator`.
+    #[error(transparent)]
+    Operator(#[from] operator::OperatorCommandError),
+    /// Of `regatta crds`.
+    #[error(transparent)]
+    Crds(#[from] crds::CrdsError),
+    /// Of `regatta htpasswd`.
+    #[error(transparent)]
+    Htpasswd(#[from] htpasswd::Error),
+}
+
+impl Cli {
+    /// Runs the subcommand.
+    pub async fn run(self) -> Result<(), Error> {
+        match self.command {
+            Command::Registry(args) => Ok(registry::run(*args).await?),
+            Command::Operator(args) => Ok(operator::run(*args).await?),
+            Command::Crds(args) => Ok(crds::run(&args)?),
+            Command::Htpasswd(args) => Ok(htpasswd::run(&args)?),
+        }
+    }
+}
