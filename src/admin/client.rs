@@ -143,7 +143,8 @@ impl Client {
 
     /// `GET /admin/v1/edges`; waits up to `wait` for a document that is newer than `after`.
     pub async fn edges(&self, after: Option<u64>, wait: Duration) -> Result<EdgesDocument, ClientError> {
-        let path = after.map_or_else(|| "edges".to_owned(), |after| format!("edges?after={after}&wait={}", wait.as_secs()));
+        let path =
+            after.map_or_else(|| "edges".to_owned(), |after| format!("edges?after={after}&wait={}", wait.as_secs()));
         self.get(&path, wait).await
     }
 

@@ -95,7 +95,10 @@ fn health_routes(health: Health) -> Router {
             if ready {
                 (StatusCode::OK, "ok\n")
             } else {
-                (StatusCode::SERVICE_UNAVAILABLE, "the custom resource definitions are missing or too old; see the log\n")
+                (
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "the custom resource definitions are missing or too old; see the log\n",
+                )
             }
         }
     };

@@ -74,7 +74,10 @@ impl Owner {
     pub fn conflict<K: Resource<DynamicType = ()>>(&self, meta: &ObjectMeta) -> Failure {
         let (kind, name) = (K::kind(&()), meta.name.as_deref().unwrap_or_default());
         if self.inherits(meta) {
-            let message = format!("{kind} {name} belongs to the former {} of this name and is being collected", self.reference.kind);
+            let message = format!(
+                "{kind} {name} belongs to the former {} of this name and is being collected",
+                self.reference.kind
+            );
             return Failure::waiting(Duration::from_secs(2), reason::PROGRESSING, message);
         }
         let message = format!(

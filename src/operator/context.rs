@@ -74,7 +74,6 @@ struct Missing {
 
 impl Context {
     /// A context for one term of leadership.
-    #[expect(clippy::too_many_arguments, reason = "called once, by `run`")]
     pub(super) fn new(
         client: Client,
         settings: Settings,

@@ -76,7 +76,9 @@ impl From<Standing> for Settled {
 }
 
 /// One of the five kinds, as the driver sees it.
-pub trait Kind: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static {
+pub trait Kind:
+    Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static
+{
     /// Its status.
     type Status: StatusObject + Send + Sync;
 
@@ -238,7 +240,8 @@ fn apply_standing(
     generation: i64,
     now: jiff::Timestamp,
 ) {
-    let mut put = |kind, truth, reason, message: &str| conditions::set(list, kind, truth, reason, message, generation, now);
+    let mut put =
+        |kind, truth, reason, message: &str| conditions::set(list, kind, truth, reason, message, generation, now);
     match standing {
         Standing::Ready { reason, message } => {
             put(READY, Truth::True, reason, message);
@@ -289,7 +292,8 @@ async fn patch_status<K: Resource<DynamicType = ()>>(
 ) -> Result<(), kube::Error> {
     let (name, namespace) = (meta.name.as_deref().unwrap_or_default(), meta.namespace.as_deref().unwrap_or_default());
     // Not the typed API: the answer of an object that cannot be read as its kind must not be an error.
-    let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), namespace, &ApiResource::erase::<K>(&()));
+    let api: Api<DynamicObject> =
+        Api::namespaced_with(context.client.clone(), namespace, &ApiResource::erase::<K>(&()));
     let patch = json!({
         "apiVersion": K::api_version(&()),
         "kind": K::kind(&()),

@@ -81,7 +81,11 @@ impl From<ClientError> for Failure {
 fn is_terminating(status: &kube::core::Status) -> bool {
     status.code == 403
         && (status.message.contains("because it is being terminated")
-            || status.details.iter().flat_map(|details| &details.causes).any(|cause| cause.reason == "NamespaceTerminating"))
+            || status
+                .details
+                .iter()
+                .flat_map(|details| &details.causes)
+                .any(|cause| cause.reason == "NamespaceTerminating"))
 }
 
 /// kube's own text repeats the whole status.

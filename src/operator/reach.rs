@@ -68,9 +68,9 @@ pub async fn keys(context: &Context, target: &Target) -> Result<Keys, Failure> {
         return Ok(keys.clone());
     }
     let name = labels::keys_secret(&target.name);
-    let secret = secrets::get(context, &target.namespace, &name).await?.filter(|secret| {
-        secret.metadata.owner_references.iter().flatten().any(|owner| owner.uid == target.uid)
-    });
+    let secret = secrets::get(context, &target.namespace, &name)
+        .await?
+        .filter(|secret| secret.metadata.owner_references.iter().flatten().any(|owner| owner.uid == target.uid));
     let Some(secret) = secret else {
         let message = format!("the Secret {name} is not made yet");
         return Err(Failure::waiting(Duration::from_secs(1), reason::PROGRESSING, message));

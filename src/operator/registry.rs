@@ -51,7 +51,8 @@ impl Kind for Registry {
                 if plan.suspend {
                     return Ok(status::suspended(self, &plan, status));
                 }
-                let remotes = replication_policy::remotes_of(&context.caches, &context.settings, &namespace, &plan.name);
+                let remotes =
+                    replication_policy::remotes_of(&context.caches, &context.settings, &namespace, &plan.name);
                 let found = dereference::managed(context, &plan).await?;
                 let strategy = validate::strategy(&plan, found.claim.as_ref())?;
                 let image = context.rolling.choose(context, &plan, found.deployment.as_ref())?;

@@ -5,9 +5,7 @@ use kube::api::Api;
 use kube::{Client, CustomResourceExt, ResourceExt};
 
 use crate::api::schema::SCHEMA_VERSION;
-use crate::api::{
-    ANNOTATION_SCHEMA_VERSION, GarbageCollection, Project, Registry, ReplicationPolicy, RoleBinding,
-};
+use crate::api::{ANNOTATION_SCHEMA_VERSION, GarbageCollection, Project, Registry, ReplicationPolicy, RoleBinding};
 
 /// What is wrong with the cluster's CRDs, and what to run; nothing where nothing is.
 pub(super) async fn outdated(client: &Client) -> Result<Option<String>, kube::Error> {

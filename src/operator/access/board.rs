@@ -45,7 +45,9 @@ impl AccessReport {
     pub fn of(failure: &Failure) -> Self {
         use crate::api::conditions::reason as why;
         let (reason, message) = match failure {
-            Failure::Stalled { reason, message } | Failure::Waiting { reason, message, .. } => (*reason, message.clone()),
+            Failure::Stalled { reason, message } | Failure::Waiting { reason, message, .. } => {
+                (*reason, message.clone())
+            }
             Failure::Registry(error) => (why::PUSH_BLOCKED, format!("push blocked; polling: {error}")),
             Failure::Kubernetes(_) | Failure::Json(_) => (why::RETRYING, failure.to_string()),
         };

@@ -40,8 +40,7 @@ pub struct Content {
 pub fn compile(input: &Input) -> Content {
     let mut content = Content::default();
     for (name, holder) in holders(input) {
-        let mut bindings: Vec<&RoleBinding> =
-            input.bindings.iter().filter(|binding| is_of(binding, holder)).collect();
+        let mut bindings: Vec<&RoleBinding> = input.bindings.iter().filter(|binding| is_of(binding, holder)).collect();
         bindings.sort_by_key(|binding| (binding.namespace(), binding.name_any(), binding.uid()));
         for binding in &bindings {
             content.binding_hashes.insert(binding.uid().unwrap_or_default(), hash(binding, &name, &input.robots));

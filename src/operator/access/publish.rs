@@ -129,7 +129,13 @@ async fn bring_up(
 }
 
 /// What was put last, if the store still has it and it still says what is to be said.
-fn still_good(context: &Context, target: &Target, keys: &Keys, state: &AccessState, compiled: &Content) -> Option<Last> {
+fn still_good(
+    context: &Context,
+    target: &Target,
+    keys: &Keys,
+    state: &AccessState,
+    compiled: &Content,
+) -> Option<Last> {
     let last = lock(&context.published.last).get(&target.uid).cloned()?;
     let same = last.generation == state.stored_generation && last.compiled == *compiled && last.keys == keys.secret_uid;
     let ours = state.generation != last.generation || state.hash == last.document.hash();
@@ -156,12 +162,7 @@ async fn term(context: &Context, target: &Target, pods: &[Pod], state: &AccessSt
 }
 
 /// The first pod that takes it allocates the generation for all.
-async fn put_first(
-    context: &Context,
-    pods: &[Pod],
-    generation: u64,
-    document: &SignedDocument,
-) -> Result<(), Refused> {
+async fn put_first(context: &Context, pods: &[Pod], generation: u64, document: &SignedDocument) -> Result<(), Refused> {
     let mut last = None;
     for pod in pods {
         match pod.client.put_access(generation, document).await {

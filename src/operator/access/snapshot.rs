@@ -27,12 +27,7 @@ pub enum Source {
 }
 
 /// What a document is compiled from.
-pub async fn input(
-    context: &Context,
-    target: &Target,
-    source: Source,
-    claims: Vec<Claim>,
-) -> Result<Input, Failure> {
+pub async fn input(context: &Context, target: &Target, source: Source, claims: Vec<Claim>) -> Result<Input, Failure> {
     let (projects, bindings) = match source {
         Source::Caches => {
             (context.caches.projects_in(&target.namespace), context.caches.bindings_in(&target.namespace))

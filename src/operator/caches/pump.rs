@@ -61,7 +61,10 @@ fn children() -> watcher::Config {
 type Tell<K> = Box<dyn FnMut(&K, bool) + Send>;
 
 /// A cache, and what makes a watch that fills it.
-fn cache<K>(client: &Client, config: watcher::Config) -> (Store<K>, impl FnOnce(Tell<K>) -> BoxFuture<'static, ()> + use<K>)
+fn cache<K>(
+    client: &Client,
+    config: watcher::Config,
+) -> (Store<K>, impl FnOnce(Tell<K>) -> BoxFuture<'static, ()> + use<K>)
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {

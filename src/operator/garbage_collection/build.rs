@@ -10,9 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::dereference::Volume;
 use super::validate::{Run, argument};
-use crate::api::{
-    AccessMode, ANNOTATION_REQUESTED_AT, CollectionMode, GarbageCollection, LABEL_COLLECTION, Registry,
-};
+use crate::api::{ANNOTATION_REQUESTED_AT, AccessMode, CollectionMode, GarbageCollection, LABEL_COLLECTION, Registry};
 use crate::operator::labels::{self, Component};
 use crate::operator::registry::build::pod::{self, Mount};
 

@@ -31,7 +31,8 @@ pub(super) fn registry(context: &Context, object: &GarbageCollection) -> Result<
     let name = &object.spec.registry_ref.name;
     let key = format!("{}/registry", object.uid().unwrap_or_default());
     let Some(found) = context.caches.registry(&object.namespace().unwrap_or_default(), name) else {
-        let message = format!("spec.registryRef names the Registry {name}, which does not exist in this namespace: make it");
+        let message =
+            format!("spec.registryRef names the Registry {name}, which does not exist in this namespace: make it");
         return Err(context.missing(&key, reason::REFERENCE_NOT_FOUND, message));
     };
     context.found(&key);

@@ -52,11 +52,8 @@ pub(super) fn ended(
     run: CollectionRun,
     status: &mut GarbageCollectionStatus,
 ) {
-    let (truth, why) = if run.succeeded {
-        (Truth::True, reason::SUCCEEDED)
-    } else {
-        (Truth::False, reason::RUN_FAILED)
-    };
+    let (truth, why) =
+        if run.succeeded { (Truth::True, reason::SUCCEEDED) } else { (Truth::False, reason::RUN_FAILED) };
     let message = run.message.clone().unwrap_or_else(|| said(&run));
     let generation = object.metadata.generation.unwrap_or_default();
     conditions::set(&mut status.conditions, LAST_RUN_SUCCEEDED, truth, why, &message, generation, context.now());

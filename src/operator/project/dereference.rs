@@ -35,7 +35,8 @@ pub(super) fn registry(context: &Context, project: &Project) -> Result<Registry,
     let name = &project.spec.registry_ref.name;
     let key = format!("{}/registry", project.uid().unwrap_or_default());
     let Some(found) = context.caches.registry(&project.namespace().unwrap_or_default(), name) else {
-        let message = format!("spec.registryRef names the Registry {name}, which does not exist in this namespace: make it");
+        let message =
+            format!("spec.registryRef names the Registry {name}, which does not exist in this namespace: make it");
         return Err(context.missing(&key, reason::REFERENCE_NOT_FOUND, message));
     };
     context.found(&key);

@@ -29,10 +29,7 @@ pub struct AppliedChildren {
 
 /// The owner that children of a Registry refer to.
 pub fn owner(plan: &ManagedPlan) -> Owner {
-    Owner {
-        namespace: plan.namespace.clone(),
-        reference: labels::owner_reference::<Registry>(&plan.name, &plan.uid),
-    }
+    Owner { namespace: plan.namespace.clone(), reference: labels::owner_reference::<Registry>(&plan.name, &plan.uid) }
 }
 
 /// Everything, in the order in which pods need it.

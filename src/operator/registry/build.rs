@@ -37,12 +37,7 @@ pub struct Children {
 }
 
 /// The children.
-pub fn children(
-    plan: &ManagedPlan,
-    mode: AccessMode,
-    image: &str,
-    remotes: &[RemoteMount],
-) -> Children {
+pub fn children(plan: &ManagedPlan, mode: AccessMode, image: &str, remotes: &[RemoteMount]) -> Children {
     Children {
         claim: storage::claim(plan),
         account: account(plan),

@@ -22,7 +22,12 @@ pub struct Rolling {
 
 impl Rolling {
     /// The image that the registry is to run now.
-    pub fn choose(&self, context: &Context, plan: &ManagedPlan, deployment: Option<&Deployment>) -> Result<String, Failure> {
+    pub fn choose(
+        &self,
+        context: &Context,
+        plan: &ManagedPlan,
+        deployment: Option<&Deployment>,
+    ) -> Result<String, Failure> {
         let wanted = validate::wanted_image(plan)?.to_owned();
         let Some(current) = deployment.and_then(image_of) else { return Ok(wanted) };
         let mut turn = lock(&self.turn);

@@ -136,7 +136,9 @@ pub fn plan(registry: &Registry, settings: &Settings) -> Result<Plan, Failure> {
     let home = spec.home_cluster.as_deref();
     if !is_home(registry, settings) {
         let external = spec.external.as_ref().ok_or_else(|| {
-            Failure::invalid("spec.external is missing: spec.homeCluster is another cluster, so set where it is reached")
+            Failure::invalid(
+                "spec.external is missing: spec.homeCluster is another cluster, so set where it is reached",
+            )
         })?;
         return Ok(Plan::Delegated(external_plan(external, home, spec.suspend)));
     }
@@ -222,7 +224,10 @@ pub fn strategy(plan: &ManagedPlan, claim: Option<&PersistentVolumeClaim>) -> Re
         StoragePlan::Template(template) => (template.access_modes.clone(), "managed.storage.claimTemplate.accessModes"),
         StoragePlan::Existing(_) => {
             let spec = claim.and_then(|claim| claim.spec.as_ref());
-            (spec.and_then(|spec| spec.access_modes.clone()).unwrap_or_default(), "the claim of managed.storage.existingClaim")
+            (
+                spec.and_then(|spec| spec.access_modes.clone()).unwrap_or_default(),
+                "the claim of managed.storage.existingClaim",
+            )
         }
     };
     let has = |mode: &str| modes.iter().any(|found| found == mode);
@@ -250,7 +255,8 @@ fn too_many(plan: &ManagedPlan, field: &str) -> Failure {
 /// The image that pods are to run by the spec and the operator's default.
 pub fn wanted_image(plan: &ManagedPlan) -> Result<&str, Failure> {
     plan.image.as_deref().or(plan.default_image.as_deref()).ok_or_else(|| {
-        let message = "managed.image is missing, and the operator has no default: set it, or the chart's registry image";
+        let message =
+            "managed.image is missing, and the operator has no default: set it, or the chart's registry image";
         Failure::stalled(reason::IMAGE_UNKNOWN, message)
     })
 }

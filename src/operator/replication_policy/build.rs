@@ -5,9 +5,7 @@ use kube::ResourceExt;
 use super::topology::{Pair, edge_id, pairs};
 use super::validate::{Runner, runner};
 use crate::admin::{Deletions, Edge, Filters, PolicyRef, Remote, Trigger};
-use crate::api::{
-    ANNOTATION_APPROVE_DELETIONS, ANNOTATION_REQUESTED_AT, DeletionMode, Registry, ReplicationPolicy,
-};
+use crate::api::{ANNOTATION_APPROVE_DELETIONS, ANNOTATION_REQUESTED_AT, DeletionMode, Registry, ReplicationPolicy};
 use crate::operator::caches::Caches;
 use crate::operator::labels::{keys_secret, replicator_child};
 use crate::operator::registry::validate::{Plan, plan};
@@ -50,7 +48,12 @@ pub fn remotes_of(caches: &Caches, settings: &Settings, namespace: &str, registr
 }
 
 /// What replicates from a registry that is at home here, by every valid policy.
-fn outgoing(caches: &Caches, settings: &Settings, namespace: &str, registry: &str) -> Vec<(ReplicationPolicy, Pair, Way)> {
+fn outgoing(
+    caches: &Caches,
+    settings: &Settings,
+    namespace: &str,
+    registry: &str,
+) -> Vec<(ReplicationPolicy, Pair, Way)> {
     let source = caches.registry(namespace, registry);
     if !matches!(source.and_then(|source| runner(&source, settings)), Some(Runner::Here { .. })) {
         return vec![];

@@ -21,7 +21,8 @@ pub(super) fn registries(
     let mut found = BTreeMap::new();
     for name in pairs.iter().flat_map(|pair| [&pair.source, &pair.destination]) {
         let Some(registry) = context.caches.registry(namespace, name) else {
-            let message = format!("spec.topology names the Registry {name}, which does not exist in this namespace: make it");
+            let message =
+                format!("spec.topology names the Registry {name}, which does not exist in this namespace: make it");
             return Err(context.missing(&key, reason::REFERENCE_NOT_FOUND, message));
         };
         found.insert(name.clone(), registry);

@@ -150,7 +150,9 @@ fn synced(policy: &ReplicationPolicy, known: &[Known]) -> Option<(Truth, &'stati
         return Some((Truth::Unknown, reason::SUSPENDED, "spec.suspend is true".to_owned()));
     }
     let name = |known: &Known| format!("{} -> {}", known.report.source, known.report.destination);
-    if let Some((edge, status)) = here.iter().find_map(|known| Some((known, known.status.as_ref()?)).filter(|(_, status)| is_failing(status))) {
+    if let Some((edge, status)) =
+        here.iter().find_map(|known| Some((known, known.status.as_ref()?)).filter(|(_, status)| is_failing(status)))
+    {
         let error = status.last_error.clone().unwrap_or_else(|| format!("{} items failed", status.failed));
         return Some((Truth::False, reason::EDGE_FAILING, format!("{}: {error}", name(edge))));
     }
@@ -190,9 +192,16 @@ fn standing(policy: &ReplicationPolicy, known: &[Known]) -> Standing {
         return Standing::Progressing { ready: false, reason: reason::PROGRESSING, message };
     }
     if policy.spec.suspend {
-        return Standing::Ready { reason: reason::SUSPENDED, message: "spec.suspend is true: nothing is read or written".to_owned() };
+        return Standing::Ready {
+            reason: reason::SUSPENDED,
+            message: "spec.suspend is true: nothing is read or written".to_owned(),
+        };
     }
-    Standing::ready(format!("{} edges, {} of them run here", known.len(), known.iter().filter(|known| known.here).count()))
+    Standing::ready(format!(
+        "{} edges, {} of them run here",
+        known.len(),
+        known.iter().filter(|known| known.here).count()
+    ))
 }
 
 /// What is left is written at once when it changes; the rest at most every 30 s.
@@ -206,9 +215,5 @@ pub(super) fn without_numbers(status: &ReplicationPolicyStatus) -> ReplicationPo
         withheld: edge.withheld.clone(),
         ..EdgeReport::default()
     };
-    ReplicationPolicyStatus {
-        edges: status.edges.iter().map(still).collect(),
-        lag: None,
-        ..status.clone()
-    }
+    ReplicationPolicyStatus { edges: status.edges.iter().map(still).collect(), lag: None, ..status.clone() }
 }

@@ -60,7 +60,9 @@ pub enum TopologyError {
         node: String,
     },
     /// A parent that is no node.
-    #[error("{path}: the parent {parent} of {node} is no node of this tree; add it, without a parentRef if it is the root")]
+    #[error(
+        "{path}: the parent {parent} of {node} is no node of this tree; add it, without a parentRef if it is the root"
+    )]
     UnknownParent {
         /// The field.
         path: String,

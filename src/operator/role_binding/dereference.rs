@@ -25,7 +25,8 @@ pub(super) fn referred(context: &Context, binding: &RoleBinding) -> Result<Found
     let key = format!("{}/project", binding.uid().unwrap_or_default());
     let name = &binding.spec.project_ref.name;
     let Some(project) = context.caches.project(&namespace, name) else {
-        let message = format!("spec.projectRef names the Project {name}, which does not exist in this namespace: make it");
+        let message =
+            format!("spec.projectRef names the Project {name}, which does not exist in this namespace: make it");
         return Err(context.missing(&key, reason::REFERENCE_NOT_FOUND, message));
     };
     let name = &project.spec.registry_ref.name;

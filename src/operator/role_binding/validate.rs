@@ -104,7 +104,7 @@ mod tests {
     fn one_binding_names_the_secret_and_others_add_up() {
         let first = binding("a", &[("r", Some("s"))]);
         let second = binding("b", &[("r", None)]);
-        assert_eq!(check(&first, &[second.clone()]).unwrap().len(), 1);
+        assert_eq!(check(&first, std::slice::from_ref(&second)).unwrap().len(), 1);
         assert_eq!(check(&second, &[first]).unwrap(), []);
     }
 
@@ -118,7 +118,7 @@ mod tests {
     fn the_second_binding_that_names_a_secret_is_refused() {
         let first = binding("a", &[("r", Some("s"))]);
         let second = binding("b", &[("r", Some("t"))]);
-        assert!(check(&first, &[second.clone()]).is_ok());
+        assert!(check(&first, std::slice::from_ref(&second)).is_ok());
         assert!(check(&second, &[first]).unwrap_err().contains("by the RoleBinding a already"));
     }
 }

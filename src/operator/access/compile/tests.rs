@@ -14,8 +14,7 @@ fn project(name: &str, uid: &str, prefix: &str) -> Project {
 }
 
 fn binding(name: &str, project: &str, subjects: Vec<SubjectSpec>) -> RoleBinding {
-    let spec =
-        RoleBindingSpec { project_ref: LocalRef { name: project.into() }, role: RoleName::Developer, subjects };
+    let spec = RoleBindingSpec { project_ref: LocalRef { name: project.into() }, role: RoleName::Developer, subjects };
     let mut binding = RoleBinding::new(name, spec);
     binding.metadata.namespace = Some("ns".into());
     binding.metadata.uid = Some(format!("uid-{name}"));

@@ -9,9 +9,7 @@ use super::metadata;
 use super::pod::{self, Mount};
 use crate::api::AccessMode;
 use crate::operator::labels::{self, Component};
-use crate::operator::registry::validate::{
-    HEALTH_PORT, INTERNAL_PORT, METRICS_PORT, ManagedPlan, SERVING_PORT,
-};
+use crate::operator::registry::validate::{HEALTH_PORT, INTERNAL_PORT, METRICS_PORT, ManagedPlan, SERVING_PORT};
 
 /// Where the keys are mounted.
 const KEYS: &str = "/etc/regatta/keys";

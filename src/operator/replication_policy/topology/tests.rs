@@ -24,7 +24,9 @@ fn fan_out(source: &str, destinations: &[&str]) -> Topology {
 
 fn check(topology: &Topology) -> String {
     match pairs(topology) {
-        Ok(pairs) => pairs.iter().map(|pair| format!("{} -> {}", pair.source, pair.destination)).collect::<Vec<_>>().join(", "),
+        Ok(pairs) => {
+            pairs.iter().map(|pair| format!("{} -> {}", pair.source, pair.destination)).collect::<Vec<_>>().join(", ")
+        }
         Err(error) => error.to_string(),
     }
 }
