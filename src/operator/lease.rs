@@ -171,6 +171,13 @@ impl Elector {
     }
 }
 
+/// Whether this process holds the Lease now, by what the API server says.
+pub(super) async fn is_held(client: &Client, settings: &LeaseSettings) -> Result<bool, kube::Error> {
+    let api = Api::<Lease>::namespaced(client.clone(), &settings.namespace);
+    let found = api.get_opt(&settings.name).await?;
+    Ok(found.as_ref().and_then(holder) == Some(&settings.identity))
+}
+
 fn holder(lease: &Lease) -> Option<&str> {
     lease.spec.as_ref()?.holder_identity.as_deref()
 }

@@ -15,6 +15,7 @@ use crate::api::conditions::reason;
 use crate::api::{ANNOTATION_TAKE_OVER, Registry};
 use crate::operator::context::{Context, lock};
 use crate::operator::failure::Failure;
+use crate::operator::lease;
 use crate::operator::reach::{self, Keys, Pod, Target};
 
 /// How often a document is compiled anew because the store moved on meanwhile.
@@ -147,6 +148,11 @@ async fn term(context: &Context, target: &Target, pods: &[Pod], state: &AccessSt
     let known = lock(&context.published.terms).get(&target.uid).copied();
     if let Some(term) = known.filter(|term| state.stored_term >= *term) {
         return Ok(term);
+    }
+    // A process that was paused and wakes late must not come by a term that is greater than its successor's.
+    if !lease::is_held(&context.client, &context.settings.lease).await? {
+        context.end("another process holds the Lease");
+        return Err(Refused::Failed(Failure::waiting(SOON, reason::RETRYING, "this operator does not lead any more")));
     }
     let mut last = None;
     for pod in pods {

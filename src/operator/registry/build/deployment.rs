@@ -97,6 +97,8 @@ fn args(plan: &ManagedPlan) -> Vec<String> {
         format!("--keys-file={KEYS}/keys.json"),
         format!("--registry-uid={}", plan.uid),
         format!("--replicators-dir={REPLICATORS}"),
+        // While load balancers learn that the pod is going, it still takes what they send.
+        "--drain-seconds=10".to_owned(),
     ];
     args.extend(plan.urls.iter().map(|url| format!("--external-url={url}")));
     // Who asks at the internal port is sent to the internal port for a token.
