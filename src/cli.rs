@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{gc, htpasswd, registry};
+use crate::commands::{crds, gc, htpasswd, operator, registry};
 
 /// Fleets of container registries on Kubernetes: an operator and an OCI registry in one binary.
 #[derive(Debug, Parser)]
@@ -18,6 +18,10 @@ enum Command {
     Registry(Box<registry::Args>),
     /// Collect the garbage of a registry's directory.
     Gc(gc::Args),
+    /// Reconcile Registries, Projects, RoleBindings, ReplicationPolicies and GarbageCollections in a cluster.
+    Operator(Box<operator::Args>),
+    /// Print the manifests of the five kinds.
+    Crds(crds::Args),
     /// Make a line for a password file.
     Htpasswd(htpasswd::Args),
 }
@@ -31,6 +35,12 @@ pub enum Error {
     /// Of `regatta gc`.
     #[error(transparent)]
     Gc(#[from] gc::Error),
+    /// Of `regatta operator`.
+    #[error(transparent)]
+    Operator(#[from] operator::OperatorCommandError),
+    /// Of `regatta crds`.
+    #[error(transparent)]
+    Crds(#[from] crds::CrdsError),
     /// Of `regatta htpasswd`.
     #[error(transparent)]
     Htpasswd(#[from] htpasswd::Error),
@@ -42,6 +52,8 @@ impl Cli {
         match self.command {
             Command::Registry(args) => Ok(registry::run(*args).await?),
             Command::Gc(args) => Ok(gc::run(args).await?),
+            Command::Operator(args) => Ok(operator::run(*args).await?),
+            Command::Crds(args) => Ok(crds::run(&args)?),
             Command::Htpasswd(args) => Ok(htpasswd::run(&args)?),
         }
     }
