@@ -26,7 +26,10 @@ pub mod keys;
 pub mod runs;
 pub mod token;
 
-pub use access::{AccessDocument, AccessState, Binding, Claim, DocumentError, Grant, OwnerRef, ProjectAccess, Robot, Role, SignedDocument, Subject};
+pub use access::{
+    AccessDocument, AccessState, Binding, Claim, DocumentError, Grant, OwnerRef, ProjectAccess, Robot, Role,
+    SignedDocument, Subject,
+};
 pub use edges::{
     Deletions, DestinationCursor, Edge, EdgeState, EdgeStatus, EdgesDocument, Filters, PolicyRef, Remote, Totals,
     Trigger, Withheld, WithheldReason,

@@ -3,4 +3,5 @@
 //! `ARCHITECTURE.md` has the map: which room is what, and who may use whom.
 
 pub mod admin;
+pub mod client;
 pub mod oci;

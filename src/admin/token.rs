@@ -41,11 +41,8 @@ pub enum TokenError {
 
 /// Makes the value of the [`super::AUTHORIZATION_HEADER`] for a request with this body. `now` is in Unix seconds.
 pub fn mint(keys: &KeySet, registry_uid: &str, body: &[u8], now: u64) -> Result<String, TokenError> {
-    let header = Header {
-        typ: Some(TYPE.to_owned()),
-        kid: Some(keys.signing.id.clone()),
-        ..Header::new(Algorithm::HS256)
-    };
+    let header =
+        Header { typ: Some(TYPE.to_owned()), kid: Some(keys.signing.id.clone()), ..Header::new(Algorithm::HS256) };
     let claims = Claims {
         aud: registry_uid.to_owned(),
         iat: now,

@@ -37,7 +37,9 @@ impl FromStr for RepositoryName {
             return Err(invalid("at most 255 characters"));
         }
         if !text.split('/').all(is_component) {
-            return Err(invalid("components of a-z and 0-9, parted inside by one `.`, one or two `_` or dashes, joined by `/`"));
+            return Err(invalid(
+                "components of a-z and 0-9, parted inside by one `.`, one or two `_` or dashes, joined by `/`",
+            ));
         }
         Ok(Self(text.to_owned()))
     }
@@ -140,7 +142,9 @@ mod tests {
         for good in ["a", "library/nginx", "a.b_c__d-e---f/0", "a/b/c/d"] {
             assert!(good.parse::<RepositoryName>().is_ok(), "{good}");
         }
-        for bad in ["", "/", "a/", "/a", "A", "a..b", "a___b", "-a", "a-", "a/../b", "_a", "a/_uploads", "a b", "a%2fb", "é"] {
+        for bad in
+            ["", "/", "a/", "/a", "A", "a..b", "a___b", "-a", "a-", "a/../b", "_a", "a/_uploads", "a b", "a%2fb", "é"]
+        {
             assert!(bad.parse::<RepositoryName>().is_err(), "{bad}");
         }
         assert!("a".repeat(255).parse::<RepositoryName>().is_ok());
