@@ -4,4 +4,6 @@
 
 pub mod admin;
 pub mod client;
+pub mod commands;
 pub mod oci;
+pub mod replicate;
