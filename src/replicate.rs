@@ -16,11 +16,13 @@ pub mod blobs;
 pub mod counters;
 pub mod error;
 pub mod filters;
+pub mod follow;
 pub mod locks;
 pub mod mirror;
 pub mod plan;
 pub mod run;
 pub mod scan;
+pub mod withheld;
 
 pub use counters::{Counters, Counts};
 pub use error::{AtEnd, ReplicateError};

@@ -130,7 +130,7 @@ impl BlobMover {
         }
         sent?;
         self.counters.blob(blob.size);
-        tracing::info!(%repository, digest = %blob.digest, size = blob.size, "blob copied");
+        tracing::debug!(%repository, digest = %blob.digest, size = blob.size, "blob copied");
         Ok(())
     }
 
