@@ -1,3 +1,5 @@
-//! The subcommands.
+//! The subcommands: the composition root, the only place that makes stores, clients and clocks.
 
+pub mod htpasswd;
+pub mod registry;
 pub mod replicate;

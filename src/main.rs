@@ -1,27 +1,26 @@
-//! The binary.
+//! `regatta`: the operator, the registry server, and the tools of both.
 
-use clap::Parser;
-use regatta::commands::replicate::{ReplicateArgs, run};
+use std::io::Write as _;
+use std::process::ExitCode;
 
-#[derive(Parser)]
-#[command(name = "regatta")]
-enum Cli {
-    /// Make a destination registry equal to its source
-    Replicate(Box<ReplicateArgs>),
-}
+use clap::Parser as _;
+use regatta::cli::Cli;
+use regatta::telemetry;
 
-#[tokio::main]
-async fn main() -> std::process::ExitCode {
-    tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::try_from_env("REGATTA_LOG").unwrap_or_else(|_| "info".into()))
-        .with_writer(std::io::stderr)
-        .init();
-    let Cli::Replicate(args) = Cli::parse();
-    match run(*args).await {
-        Ok(()) => std::process::ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{error}");
-            std::process::ExitCode::FAILURE
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    telemetry::start();
+    // One provider for the whole process; installing it a second time would be the only failure.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let outcome = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let outcome = outcome
+        .map_err(|error| error.to_string())
+        .and_then(|runtime| runtime.block_on(cli.run()).map_err(|error| regatta::server::fault::chain(&error)));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            let _ = writeln!(std::io::stderr(), "regatta: {message}");
+            ExitCode::FAILURE
         }
     }
 }

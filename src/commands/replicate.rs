@@ -5,17 +5,15 @@ pub mod options;
 
 use std::path::PathBuf;
 
-use clap::Args;
-
 use crate::{client::ClientError, replicate::ReplicateError};
 
 pub use options::{DeletionsArg, End};
 
 /// Make a destination registry equal to its source.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, clap::Args)]
 #[command(group(clap::ArgGroup::new("mode").required(true).args(["follow", "from"])))]
 #[allow(missing_docs, reason = "clap's help texts are the documentation")]
-pub struct ReplicateArgs {
+pub struct Args {
     /// Source registry: http(s)://host[:port]
     #[arg(long, value_name = "URL", requires = "to", help_heading = "By hand")]
     pub from: Option<String>,
@@ -96,7 +94,7 @@ pub struct ReplicateArgs {
 
 /// Why a replication ended badly.
 #[derive(Debug, thiserror::Error)]
-pub enum ReplicateCommandError {
+pub enum Error {
     /// A registry's address, credentials or certificates are not usable.
     #[error("{option}: {source}")]
     Option {
@@ -148,6 +146,6 @@ pub enum ReplicateCommandError {
 }
 
 /// Runs the subcommand.
-pub async fn run(args: ReplicateArgs) -> Result<(), ReplicateCommandError> {
+pub async fn run(args: Args) -> Result<(), Error> {
     once::run(&args).await
 }

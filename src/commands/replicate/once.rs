@@ -11,7 +11,7 @@ use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
-    End, ReplicateArgs, ReplicateCommandError,
+    Args, End, Error,
     options::{FROM, TO},
 };
 use crate::{
@@ -55,7 +55,7 @@ struct Planned {
     sample: Vec<String>,
 }
 
-pub(super) async fn run(args: &ReplicateArgs) -> Result<(), ReplicateCommandError> {
+pub(super) async fn run(args: &Args) -> Result<(), Error> {
     let started_at = Timestamp::now();
     let counters = Arc::new(Counters::default());
     let ends = Ends { source: source(args)?.client()?, destination: destination(args)?.client()? };
@@ -72,8 +72,8 @@ pub(super) async fn run(args: &ReplicateArgs) -> Result<(), ReplicateCommandErro
     mirror.probe().await;
     let report = tokio::select! {
         report = replicate(&mirror, &coverage, &options, &progress) => report?,
-        () = show(&progress, &counters) => return Err(ReplicateCommandError::Interrupted),
-        () = interrupted() => return Err(ReplicateCommandError::Interrupted),
+        () = show(&progress, &counters) => return Err(Error::Interrupted),
+        () = interrupted() => return Err(Error::Interrupted),
     };
     if args.dry_run {
         print_plan(&report);
@@ -92,10 +92,10 @@ pub(super) async fn run(args: &ReplicateArgs) -> Result<(), ReplicateCommandErro
     judge(report)
 }
 
-fn source(args: &ReplicateArgs) -> Result<End, ReplicateCommandError> {
+fn source(args: &Args) -> Result<End, Error> {
     Ok(End {
         names: FROM,
-        url: args.from.clone().ok_or(ReplicateCommandError::Missing("--from"))?,
+        url: args.from.clone().ok_or(Error::Missing("--from"))?,
         credentials: args.from_credentials.clone(),
         username: args.from_username.clone(),
         password_file: args.from_password_file.clone(),
@@ -104,10 +104,10 @@ fn source(args: &ReplicateArgs) -> Result<End, ReplicateCommandError> {
     })
 }
 
-fn destination(args: &ReplicateArgs) -> Result<End, ReplicateCommandError> {
+fn destination(args: &Args) -> Result<End, Error> {
     Ok(End {
         names: TO,
-        url: args.to.clone().ok_or(ReplicateCommandError::Missing("--to"))?,
+        url: args.to.clone().ok_or(Error::Missing("--to"))?,
         credentials: args.to_credentials.clone(),
         username: args.to_username.clone(),
         password_file: args.to_password_file.clone(),
@@ -157,7 +157,7 @@ fn print_plan(report: &RunReport) {
     }
 }
 
-fn summarize(args: &ReplicateArgs, started_at: Timestamp, counters: &Counters, report: &RunReport) -> Summary {
+fn summarize(args: &Args, started_at: Timestamp, counters: &Counters, report: &RunReport) -> Summary {
     let count = |wanted: fn(&Action) -> bool| report.plan.actions.iter().filter(|action| wanted(action)).count();
     Summary {
         succeeded: report.failures.is_empty() && report.withheld.is_none(),
@@ -182,25 +182,23 @@ fn shorten(text: &str) -> String {
     text.chars().take(160).collect()
 }
 
-fn write_summary(args: &ReplicateArgs, summary: &Summary) -> Result<(), ReplicateCommandError> {
+fn write_summary(args: &Args, summary: &Summary) -> Result<(), Error> {
     let Some(path) = &args.summary else { return Ok(()) };
-    let failed = |source| ReplicateCommandError::File { option: "--summary", path: path.clone(), source };
+    let failed = |source| Error::File { option: "--summary", path: path.clone(), source };
     let text = serde_json::to_string(summary).map_err(|error| failed(error.into()))?;
     fs::write(path, text).map_err(failed)
 }
 
-fn judge(report: RunReport) -> Result<(), ReplicateCommandError> {
+fn judge(report: RunReport) -> Result<(), Error> {
     if let Some(first) = report.failures.first() {
-        return Err(ReplicateCommandError::Failed {
+        return Err(Error::Failed {
             failed: report.failures.len(),
             planned: report.plan.actions.len(),
             first: format!("{}: {}", first.name, first.error),
         });
     }
     match report.withheld {
-        Some(Withheld { deletions, plan_hash, .. }) => {
-            Err(ReplicateCommandError::Withheld { deletions, hash: plan_hash })
-        }
+        Some(Withheld { deletions, plan_hash, .. }) => Err(Error::Withheld { deletions, hash: plan_hash }),
         None => Ok(()),
     }
 }

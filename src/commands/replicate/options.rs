@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, sync::Arc};
 
 use clap::ValueEnum;
 
-use super::ReplicateCommandError;
+use super::Error;
 use crate::{
     admin::Deletions,
     client::{Client, ClientConfig, CredentialSource, Credentials, DirectoryCredentials, Trust},
@@ -65,8 +65,8 @@ pub const TO: EndNames = EndNames { url: "--to", password_file: "--to-password-f
 
 impl End {
     /// A client of this side.
-    pub fn client(&self) -> Result<Client, ReplicateCommandError> {
-        let invalid = |source| ReplicateCommandError::Option { option: self.names.url, source };
+    pub fn client(&self) -> Result<Client, Error> {
+        let invalid = |source| Error::Option { option: self.names.url, source };
         let mut config = ClientConfig::new(self.url.parse().map_err(invalid)?);
         config.credentials = self.credentials()?;
         config.trust = match (&self.ca, self.insecure) {
@@ -77,7 +77,7 @@ impl End {
         Client::new(config).map_err(invalid)
     }
 
-    fn credentials(&self) -> Result<Option<Arc<dyn CredentialSource>>, ReplicateCommandError> {
+    fn credentials(&self) -> Result<Option<Arc<dyn CredentialSource>>, Error> {
         if let Some(directory) = &self.credentials {
             return Ok(Some(Arc::new(DirectoryCredentials::new(directory))));
         }
@@ -89,6 +89,6 @@ impl End {
 }
 
 /// A file's bytes.
-pub fn read(option: &'static str, path: &std::path::Path) -> Result<Vec<u8>, ReplicateCommandError> {
-    fs::read(path).map_err(|source| ReplicateCommandError::File { option, path: path.to_owned(), source })
+pub fn read(option: &'static str, path: &std::path::Path) -> Result<Vec<u8>, Error> {
+    fs::read(path).map_err(|source| Error::File { option, path: path.to_owned(), source })
 }

@@ -1,0 +1,320 @@
+#!/usr/bin/env bash
+# A fleet on real Kubernetes, from nothing to an image that a node far away runs, and back to the space that it took:
+#
+#   demo.sh up       brings everything up and goes through it; ends with exit code 0 only if every step held
+#   demo.sh down     takes all of it down again
+#
+# Three clusters are brought up on this machine, unless DEMO_CLUSTER=current says to use the cluster of KUBECONFIG (demo/current.sh tells
+# what that needs). Run again, it goes on with what is there. Every wait has a deadline; nothing waits for a fixed time.
+
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source-path=SCRIPTDIR source=pki.sh
+. "$E2E/pki.sh"
+# shellcheck source-path=SCRIPTDIR source=demo/image.sh
+. "$E2E/demo/image.sh"
+
+ROOT=$(dirname "$E2E")
+TARGET=$(realpath -m "${CARGO_TARGET_DIR:-$ROOT/target}")
+DEMO=$TARGET/demo
+LOG=$DEMO/demo.log
+SITES=(hq province city)
+declare -A PORT=([hq]=30500 [province]=30501 [city]=30502)
+KINDS=registries.regatta.dev,registryprojects.regatta.dev,registryrolebindings.regatta.dev,replicationpolicies.regatta.dev,garbagecollections.regatta.dev
+
+case ${DEMO_CLUSTER:-} in
+'')
+	# shellcheck source-path=SCRIPTDIR source=demo/clusters.sh
+	. "$E2E/demo/clusters.sh"
+	;;
+current)
+	# shellcheck source-path=SCRIPTDIR source=demo/current.sh
+	. "$E2E/demo/current.sh"
+	;;
+*) die "DEMO_CLUSTER is empty or 'current', not '$DEMO_CLUSTER'" ;;
+esac
+
+# --- telling ---------------------------------------------------------------------------------------------------------------------
+
+BEGAN=$(now_ms)
+DOING='beginning'
+
+# told TEXT: what has come to pass, with the seconds since the beginning.
+told() { printf '%7s s  %s\n' "$(since "$BEGAN")" "$*"; }
+
+# doing TEXT: what is being done now; named if it fails.
+doing() {
+	DOING=$*
+	printf '\n%7s s  -- %s\n' "$(since "$BEGAN")" "$*"
+}
+
+# quietly COMMAND...: what it prints goes to the log.
+quietly() { "$@" >>"$LOG" 2>&1; }
+
+# within SECONDS WHAT COMMAND...: waits for it, says how long that took, and fails by name.
+within() {
+	local seconds=$1 what=$2 began
+	shift 2
+	began=$(now_ms)
+	wait_for "$seconds" "$@" || die "after $seconds s still not: $what"
+	told "$what (waited $(since "$began") s)"
+}
+
+# What a person would look at first.
+on_exit() {
+	local code=$? site
+	[ "$code" != 0 ] || return 0
+	{
+		printf '\nThe demo FAILED while: %s\n' "$DOING"
+		[ ! -s "$LOG" ] || { echo "the last lines of $LOG:" && tail -n 15 "$LOG"; }
+		for site in "${SITES[@]}"; do
+			kubeconfig "$site" >/dev/null 2>&1 || continue
+			printf '\n%s:\n' "$site"
+			at "$site" get "$KINDS" -o wide
+			at "$site" get pods
+		done
+		echo 'What there is stays, to be looked at: make demo-down takes it down.'
+	} >&2 || true
+	exit "$code"
+}
+
+# --- reaching --------------------------------------------------------------------------------------------------------------------
+
+kubectl_bare() { "$(part kubectl)" "$@"; }
+kubectl_at() {
+	local site=$1
+	shift
+	"$(part kubectl)" --kubeconfig "$(kubeconfig "$site")" "$@"
+}
+# at SITE ARGUMENT...: kubectl in the namespace that the site's objects are in.
+at() { kubectl_at "$1" --namespace "$(namespace "$1")" "${@:2}"; }
+helm_at() {
+	local site=$1
+	shift
+	KUBECONFIG=$(kubeconfig "$site") "$(part helm)" "$@"
+}
+host() { printf '%s:%s' "$(address "$1")" "${PORT[$1]}"; }
+
+# --- what the fleet refers to ----------------------------------------------------------------------------------------------------
+
+# Passwords and certificates are made once and kept for the next run. No password is ever an argument of a program.
+make_secrets() {
+	local each site
+	mkdir -p "$DEMO"/{passwords,trust}
+	for each in admin dora gustav to-hq to-province to-city; do
+		[ -s "$DEMO/passwords/$each" ] || openssl rand -hex 20 | tr -d '\n' >"$DEMO/passwords/$each"
+	done
+	for each in admin dora gustav; do
+		"$REGATTA" htpasswd "$each" <"$DEMO/passwords/$each"
+		printf 'user = "%s:%s"\n' "$each" "$(cat "$DEMO/passwords/$each")" >"$DEMO/$each.curl"
+	done >"$DEMO/htpasswd"
+	[ -s "$DEMO/pki/ca.crt" ] || new_ca "$DEMO/pki"
+	cp "$DEMO/pki/ca.crt" "$DEMO/trust/ca.crt"
+	for site in "${SITES[@]}"; do new_cert "$DEMO/pki" "$site" "/CN=$site" "IP:$(address "$site")"; done
+	login dora hq >"$DEMO/developer.json"
+	login gustav "${SITES[@]}" >"$DEMO/guest.json"
+}
+
+# login USER SITE...: the file that skopeo takes credentials from.
+login() {
+	local user=$1 site comma=
+	shift
+	printf '{"auths":{'
+	for site in "$@"; do
+		printf '%s"%s":{"auth":"%s"}' "$comma" "$(host "$site")" "$(printf '%s:%s' "$user" "$(cat "$DEMO/passwords/$user")" | base64 -w0)"
+		comma=,
+	done
+	printf '}}\n'
+}
+
+# secret SITE NAME TYPE FILE...
+secret() {
+	local site=$1 name=$2 type=$3 file arguments=()
+	shift 3
+	for file in "$@"; do arguments+=(--from-file="$file"); done
+	at "$site" create secret generic "$name" --type="$type" "${arguments[@]}" --dry-run=client -o yaml >"$DEMO/secret.yaml"
+	quietly at "$site" apply --server-side --force-conflicts -f "$DEMO/secret.yaml"
+	rm -f "$DEMO/secret.yaml"
+}
+
+apply_secrets() {
+	local site=$1 each
+	at "$site" create namespace "$(namespace "$site")" --dry-run=client -o yaml | quietly at "$site" apply --server-side -f -
+	secret "$site" fleet-users Opaque "htpasswd=$DEMO/htpasswd"
+	secret "$site" fleet-ca Opaque "ca.crt=$DEMO/pki/ca.crt"
+	# The key of a certificate lies only where its registry is at home.
+	secret "$site" "$site-tls" kubernetes.io/tls "tls.crt=$DEMO/pki/$site.crt" "tls.key=$DEMO/pki/$site.key"
+	for each in "${SITES[@]}"; do
+		printf 'to-%s' "$each" >"$DEMO/username"
+		secret "$site" "$each-replicator" kubernetes.io/basic-auth "username=$DEMO/username" "password=$DEMO/passwords/to-$each"
+	done
+}
+
+# --- waiting ---------------------------------------------------------------------------------------------------------------------
+
+ready() { at "$1" wait "$KINDS" --all --for=condition=Ready --timeout=1s; }
+synced() { at "$1" wait replicationpolicy/shop --for=condition=Synced --timeout=1s; }
+serves() { [ "$(curl --silent --max-time 2 --cacert "$DEMO/pki/ca.crt" --output /dev/null --write-out '%{http_code}' "https://$(host "$1")/v2/")" = 401 ]; }
+pod_ready() { at city wait pod/hello --for=condition=Ready --timeout=1s; }
+collected() { [ "$(at "$1" get "garbagecollection/$1" -o 'jsonpath={.status.lastHandledRequest}')" = "$2" ]; }
+
+# --- the scenes ------------------------------------------------------------------------------------------------------------------
+
+run_pod() {
+	quietly at city delete pod hello --ignore-not-found --wait
+	quietly at city apply -f - <<-YAML
+		apiVersion: v1
+		kind: Pod
+		metadata: {name: hello}
+		spec:
+		  imagePullSecrets: [{name: city-pull}]
+		  automountServiceAccountToken: false
+		  securityContext: {runAsNonRoot: true, runAsUser: 65532, seccompProfile: {type: RuntimeDefault}}
+		  containers:
+		    - name: hello
+		      image: $(host city)/shop/demo:v1
+		      imagePullPolicy: Always
+		      securityContext: {allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {drop: [ALL]}}
+	YAML
+}
+
+# Through every site; a tag is there when its digest is.
+follow_tag() {
+	local tag=$1 digest site began
+	digest=$(skopeo inspect --format '{{.Digest}}' "oci:$DEMO/images:$tag")
+	push "$tag"
+	began=$(now_ms)
+	within 120 "shop/demo:$tag is in the province" has_digest province "$tag" "$digest"
+	within 120 "shop/demo:$tag is in the city" has_digest city "$tag" "$digest"
+	SECONDS_TO_CITY=$(since "$began")
+	for site in "${SITES[@]}"; do
+		has_digest "$site" "$tag" "$digest" || die "at the $site the digest is '$(digest_at "$site" "$tag")', and $digest was pushed"
+	done
+	told "the digest is the same everywhere: $digest"
+}
+
+collect() {
+	local site request last
+	request=$(date --utc +%Y-%m-%dT%H:%M:%S.%NZ)
+	for site in "${SITES[@]}"; do
+		quietly at "$site" annotate --overwrite "garbagecollection/$site" "regatta.dev/requested-at=$request"
+	done
+	for site in "${SITES[@]}"; do
+		within 180 "the collection at the $site has run" collected "$site" "$request"
+		last=$(at "$site" get "garbagecollection/$site" -o 'jsonpath={.status.lastRun}')
+		jq -e .succeeded <<<"$last" >/dev/null || die "the collection at the $site failed: $(jq -r .message <<<"$last")"
+		[ "$(jq .bytesFreed <<<"$last")" -ge "$OWN_BYTES" ] || die "the collection at the $site freed $(jq .bytesFreed <<<"$last") bytes; $OWN_BYTES and more were expected"
+		told "$site: $(jq -r '"\(.purged.blobs) blobs purged, \(.bytesFreed) bytes freed"' <<<"$last")"
+	done
+}
+
+# A tag deleted at headquarters by the admin, with nothing but the registry's API.
+delete_tag() {
+	local code
+	code=$(ask hq admin DELETE "/v2/shop/demo/manifests/$1" --output /dev/null --write-out '%{http_code}')
+	[ "$code" = 202 ] || die "the registry of headquarters answered $code to the deletion of shop/demo:$1"
+}
+
+up() {
+	local site archive=$TARGET/image/regatta.tar id
+	trap on_exit EXIT
+	# Passwords and keys are in there.
+	mkdir -p "$DEMO" && chmod 700 "$DEMO"
+	: >"$LOG"
+	"$ROOT/scripts/install.sh" skopeo buildah jq openssl envsubst curl gcc
+	[ -s "$archive" ] || die "$archive is missing: make image"
+	REGATTA=$TARGET/image/regatta
+	# A name of its own for each build, so that a second run rolls what has changed.
+	id=$(skopeo inspect --config --raw "docker-archive:$archive" | sha256sum)
+	IMAGE=localhost/regatta:demo-${id:0:12}
+	prepare_stage
+
+	doing "setting the stage: $(stage)"
+	raise_stage
+	if [ -z "${DEMO_IMAGE:-}" ]; then
+		rm -f "$DEMO/regatta.tar"
+		quietly skopeo copy "docker-archive:$archive" "docker-archive:$DEMO/regatta.tar:$IMAGE"
+		load_image "$DEMO/regatta.tar" "$IMAGE"
+		rm -f "$DEMO/regatta.tar"
+	fi
+	told "Regatta's image: $IMAGE"
+
+	doing 'installing the operator, by Helm'
+	for site in $(operators); do
+		install_operator "$site"
+		told "operator ready ($site)"
+	done
+
+	doing 'applying the fleet: registries, projects, roles, replication, collection'
+	make_secrets
+	for site in "${SITES[@]}"; do
+		apply_secrets "$site"
+		trust_registry "$site"
+		manifests "$site" >"$DEMO/manifests-$site.yaml"
+	done
+	for site in "${SITES[@]}"; do quietly at "$site" apply --server-side -f "$DEMO/manifests-$site.yaml"; done
+	for site in "${SITES[@]}"; do
+		within 180 "all objects are ready ($site)" ready "$site"
+		within 30 "its registry answers at https://$(host "$site")" serves "$site"
+	done
+	for site in hq province; do within 60 "its replicator follows ($site)" synced "$site"; done
+
+	doing 'making two versions of an image, of three layers each, of which they share two'
+	build_images
+	told "in $DEMO/images"
+
+	doing 'pushing shop/demo:v1 to headquarters, as the developer dora'
+	follow_tag v1
+	told "from headquarters to the city in $SECONDS_TO_CITY s"
+
+	doing 'running it in the city, pulled by the kubelet from the registry of the city with the pull secret of a robot'
+	run_pod
+	within 120 'the Pod hello runs' pod_ready
+	told "it says: $(at city logs hello)"
+
+	doing 'pushing shop/demo:v2: only the layer that is new moves'
+	follow_tag v2
+	told "from headquarters to the city in $SECONDS_TO_CITY s"
+
+	doing 'deleting shop/demo:v1 at headquarters, as the admin'
+	delete_tag v1
+	for site in "${SITES[@]}"; do within 120 "shop/demo:v1 is gone at the $site" gone_at "$site" v1; done
+
+	doing 'collecting the garbage at each registry'
+	collect
+	for site in "${SITES[@]}"; do pulled_whole "$site" v2; done
+	told 'shop/demo:v2, which shares two layers with what was collected, can be pulled whole from each'
+
+	curtain
+}
+
+curtain() {
+	local site
+	trap - EXIT
+	for site in "${SITES[@]}"; do
+		printf '\n=== %s\n' "$site"
+		at "$site" get "$KINDS"
+	done
+	printf '\nThe whole took %s s. Look around:\n\n' "$(since "$BEGAN")"
+	for site in "${SITES[@]}"; do
+		printf '  kubectl --kubeconfig %s --namespace %s get regatta   # %s\n' "$(kubeconfig "$site")" "$(namespace "$site")" "$site"
+	done
+	printf '\n  kubectl is %s\n' "$(part kubectl)"
+	printf '  skopeo list-tags --authfile %s --cert-dir %s docker://%s/shop/demo\n' "$DEMO/guest.json" "$DEMO/trust" "$(host city)"
+	printf '  passwords of admin, dora and gustav: %s\n\n' "$DEMO/passwords"
+	printf 'Take it down: make demo-down\n'
+}
+
+down() {
+	mkdir -p "$DEMO" && chmod 700 "$DEMO"
+	: >>"$LOG"
+	strike_stage
+	rm -rf "$DEMO"
+	say 'the demo is down'
+}
+
+case ${1:-} in
+up) up ;;
+down) down ;;
+*) sed -n '2,/^$/s/^# \{0,1\}//p' "$0" >&2 && exit 2 ;;
+esac

@@ -1,0 +1,130 @@
+# shellcheck shell=bash
+# The demo's stage: the cluster of KUBECONFIG, where three namespaces take the part of three clusters. Sourced by demo.sh.
+#
+# What cannot be had from an unknown cluster is asked for:
+#
+#   DEMO_IMAGE           Regatta's image, where the cluster's nodes can pull it. With kind and k3d it is loaded from `make image`.
+#   DEMO_TRUST_COMMAND   makes the nodes trust a CA; called with HOST:PORT and the CA's file. With kind that is known.
+#   DEMO_STORAGE_CLASS   a class whose volumes many nodes can write. Without it one is looked for; where there is none, a registry
+#                        has one replica on a volume of the default class.
+#
+# This machine and the Pods must reach NodePorts at the first node's internal address.
+
+stage() { printf 'the cluster of KUBECONFIG, and three namespaces in it'; }
+
+current_context() { kubectl_bare config current-context; }
+
+prepare_stage() {
+	"$E2E/parts.sh" api-server helm
+	local context
+	context=$(current_context) || die 'DEMO_CLUSTER=current needs a KUBECONFIG with a current context'
+	[ -n "${DEMO_IMAGE:-}" ] || [[ $context == kind-* || $context == k3d-* ]] ||
+		die 'set DEMO_IMAGE (repository:tag) to where this cluster can pull the image that make image builds'
+	[ -n "${DEMO_TRUST_COMMAND:-}" ] || [[ $context == kind-* ]] ||
+		die 'set DEMO_TRUST_COMMAND to a command that makes the nodes trust a CA: it is called with HOST:PORT and the file of the CA'
+	IMAGE=${DEMO_IMAGE:-$IMAGE}
+}
+
+raise_stage() {
+	local site
+	for site in "${SITES[@]}"; do
+		# A namespace of that name that is not the demo's is somebody else's.
+		if kubectl_bare get namespace "$site" >/dev/null 2>&1; then
+			[ "$(kubectl_bare get namespace "$site" -o 'jsonpath={.metadata.labels.regatta\.dev/demo}')" = true ] ||
+				die "the namespace $site is there already and not the demo's"
+		else
+			quietly kubectl_bare create namespace "$site"
+			quietly kubectl_bare label namespace "$site" regatta.dev/demo=true
+		fi
+	done
+	choose_storage
+	told "namespaces ${SITES[*]}, node at $(address hq), $REPLICAS replica(s) a registry on storage class $STORAGE_CLASS"
+}
+
+strike_stage() {
+	local site
+	for site in "${SITES[@]}"; do
+		[ "$(kubectl_bare get namespace "$site" --ignore-not-found -o 'jsonpath={.metadata.labels.regatta\.dev/demo}')" != true ] ||
+			quietly kubectl_bare delete namespace "$site"
+	done
+	if [ -e "$DEMO/operator-installed" ]; then
+		quietly helm_at hq uninstall regatta --namespace regatta-system --wait
+		quietly kubectl_bare delete namespace regatta-system
+	fi
+}
+
+kubeconfig() { printf '%s' "${KUBECONFIG:-$HOME/.kube/config}"; }
+address() { kubectl_bare get nodes -o 'jsonpath={.items[0].status.addresses[?(@.type=="InternalIP")].address}' | cut -d' ' -f1; }
+namespace() { printf '%s' "$1"; }
+
+# One operator for all three.
+operators() { printf 'hq\n'; }
+
+# Provisioners that are known to make volumes which many nodes can write.
+MANY_WRITERS='nfs|cephfs|efs\.csi|file\.csi\.azure|azure-file|filestore|juicefs|longhorn|glusterfs|portworx'
+
+# A class that is asked for, or has a provisioner of that kind, or has such volumes lying ready; else the default class and one replica.
+choose_storage() {
+	STORAGE_CLASS=${DEMO_STORAGE_CLASS:-}
+	[ -n "$STORAGE_CLASS" ] || STORAGE_CLASS=$(kubectl_bare get storageclasses -o json |
+		jq -r --arg many "$MANY_WRITERS" 'first(.items[] | select(.provisioner | test($many)) | .metadata.name) // empty')
+	[ -n "$STORAGE_CLASS" ] || STORAGE_CLASS=$(kubectl_bare get persistentvolumes -o json |
+		jq -r 'first(.items[] | select(.status.phase == "Available" and (.spec.accessModes | index("ReadWriteMany"))) | .spec.storageClassName) // empty')
+	ACCESS_MODE=ReadWriteMany REPLICAS=2
+	if [ -z "$STORAGE_CLASS" ]; then
+		STORAGE_CLASS=$(kubectl_bare get storageclasses -o json |
+			jq -r 'first(.items[] | select(.metadata.annotations["storageclass.kubernetes.io/is-default-class"] == "true") | .metadata.name) // empty')
+		[ -n "$STORAGE_CLASS" ] || die 'the cluster has no default storage class: set DEMO_STORAGE_CLASS'
+		ACCESS_MODE=ReadWriteOnce REPLICAS=1
+	fi
+	export STORAGE_CLASS ACCESS_MODE REPLICAS
+}
+
+# load_image ARCHIVE NAME
+load_image() {
+	[ -z "${DEMO_IMAGE:-}" ] || return 0
+	local context
+	context=$(current_context)
+	case $context in
+	kind-*) quietly kind load image-archive "$1" --name "${context#kind-}" ;;
+	k3d-*) quietly k3d image import "$1" --cluster "${context#k3d-}" ;;
+	esac
+}
+
+# An operator that is there already serves; one that the demo installs goes with it, definitions and all.
+install_operator() {
+	if [ ! -e "$DEMO/operator-installed" ] && [ -n "$(helm_at hq list --all-namespaces --filter '^regatta$' --short)" ]; then
+		told 'an operator is installed already: it is taken as it is'
+		return
+	fi
+	: >"$DEMO/operator-installed"
+	quietly helm_at hq upgrade --install regatta "$ROOT/charts/regatta" --namespace regatta-system --create-namespace \
+		--set image.repository="${IMAGE%:*}" --set image.tag="${IMAGE##*:}" --set crds.keep=false --wait --timeout 3m
+}
+
+# manifests SITE: each namespace its own; see config/samples/one-cluster.
+manifests() {
+	export NODE_ADDRESS
+	NODE_ADDRESS=$(address hq)
+	# The names are envsubst's to read, not the shell's.
+	# shellcheck disable=SC2016
+	envsubst '$NODE_ADDRESS $STORAGE_CLASS $ACCESS_MODE $REPLICAS' <"$ROOT/config/samples/one-cluster/$1.yaml"
+}
+
+trust_registry() {
+	if [ -n "${DEMO_TRUST_COMMAND:-}" ]; then
+		# A command with arguments of its own.
+		# shellcheck disable=SC2086
+		quietly $DEMO_TRUST_COMMAND "$(host "$1")" "$DEMO/pki/ca.crt"
+		return
+	fi
+	local node dir context
+	dir=/etc/containerd/certs.d/$(host "$1")
+	context=$(current_context)
+	for node in $(kind get nodes --name "${context#kind-}"); do
+		quietly docker exec "$node" mkdir -p "$dir"
+		quietly docker cp "$DEMO/pki/ca.crt" "$node:$dir/ca.crt"
+		printf 'server = "https://%s"\n[host."https://%s"]\n  ca = "%s/ca.crt"\n' "$(host "$1")" "$(host "$1")" "$dir" |
+			quietly docker exec -i "$node" tee "$dir/hosts.toml"
+	done
+}

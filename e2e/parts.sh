@@ -1,0 +1,182 @@
+#!/usr/bin/env bash
+# Makes the parts of a real Kubernetes once, and keeps them outside the tree:
+#
+#   parts.sh api-server     etcd, kube-apiserver, kubectl       what the integration tests need
+#   parts.sh cluster        all of Kubernetes, CoreDNS, the pause image, and Debian's containerd and friends
+#   parts.sh helm           helm
+#   parts.sh distribution   the registry that benchmarks compare with
+#   parts.sh probe          the image of check-cluster.sh's pods
+#   parts.sh all            all of these
+#   parts.sh path NAME...   where a part is (a line each; builds nothing; fails where one is missing)
+#
+# Every part has a directory named after its version, in ${REGATTA_CACHE:-${XDG_CACHE_HOME:-~/.cache}/regatta}. It is built in a
+# temporary place and renamed, so what is there is whole, and a second call does nothing. Two calls at once wait for one another.
+# Kubernetes and the others are Go modules, so all this needs is Go and its module proxy: no container image is pulled.
+
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+# What the go command may not take from its surroundings: a workspace or flags of the caller's would build something else.
+# Without C, the binaries are static and run in any namespace.
+export CGO_ENABLED=0 GOWORK=off GOFLAGS=
+
+# Courtesy to whoever works on the same machine; it costs nothing when that is idle.
+NICE=(nice -n 5)
+
+need_go() {
+	command -v go >/dev/null || die "Go is missing: install Go 1.24 or newer (https://go.dev/dl) and put it into PATH"
+}
+
+# new_work: a directory beside the cache, in $work, that goes when `locked` ends, whatever happened.
+new_work() {
+	work=$(mktemp -d "$CACHE/.making-XXXXXX")
+	trap 'rm -rf "$work"' EXIT
+}
+
+# go_build MODULE HOW-LONG PART=PACKAGE...: what of these is not there yet. All in one run of the go command, which then compiles
+# what they share once.
+go_build() {
+	local module=$1 long=$2 pair names=() packages=() began
+	shift 2
+	for pair in "$@"; do
+		[ -x "$(part "${pair%%=*}")" ] || {
+			names+=("${pair%%=*}")
+			packages+=("${pair#*=}")
+		}
+	done
+	[ ${#names[@]} -gt 0 ] || return 0
+	need_go
+	say "building ${names[*]} ($long on two cores the first time, seconds when Go has them in its cache)"
+	began=$(now_ms)
+
+	local flags
+	new_work
+	flags="-s -w"
+	if [ "$module" = kubernetes ]; then
+		# Clients ask the server's version, and Helm charts may require one.
+		local v
+		v=$(version kubernetes k8s.io/kubernetes)
+		flags+=" -X k8s.io/component-base/version.gitVersion=$v"
+		flags+=" -X k8s.io/component-base/version.gitMajor=$(cut -d. -f1 <<<"${v#v}")"
+		flags+=" -X k8s.io/component-base/version.gitMinor=$(cut -d. -f2 <<<"$v")"
+	fi
+	# The output must be a directory for several packages, and is named after the package's last element otherwise.
+	(cd "$E2E/$module" && "${NICE[@]}" go build -buildvcs=false -trimpath -ldflags "$flags" -o "$work/" "${packages[@]}") ||
+		die "go build in $E2E/$module failed"
+
+	local i made target
+	for i in "${!names[@]}"; do
+		# go names a program after its package's last element that is not a major version.
+		made=$(sed 's,/v[0-9]*$,,; s,.*/,,' <<<"${packages[i]}")
+		target=$(part "${names[i]}")
+		mkdir -p "${target%/*}"
+		mv "$work/$made" "$target"
+	done
+	say "built ${names[*]} in $(since "$began") s"
+}
+
+K=k8s.io/kubernetes/cmd
+API_SERVER=(etcd=go.etcd.io/etcd/server/v3 kube-apiserver="$K/kube-apiserver" kubectl="$K/kubectl")
+THE_REST=(kube-controller-manager="$K/kube-controller-manager" kube-scheduler="$K/kube-scheduler"
+	kube-proxy="$K/kube-proxy" kubelet="$K/kubelet")
+
+# The image that cluster.sh's pods begin with: twenty lines of C, so that a pod costs no more than it must.
+pause() {
+	local binary
+	binary=$(part pause)
+	[ ! -x "$binary" ] || return 0
+	say "building pause (a second)"
+	new_work
+	gcc -static -Os -s -Wall -o "$work/pause" "$E2E/pause/pause.c"
+	mkdir -p "${binary%/*}"
+	mv "$work/pause" "$binary"
+}
+
+# image PART NAME: an image of that one program, as `docker save` writes one, beside the program: nothing but tar and a checksum
+# is needed to make it.
+image() {
+	local archive diff architecture
+	archive=$(part "$1.tar")
+	[ ! -s "$archive" ] || return 0
+	case $(uname -m) in
+	x86_64) architecture=amd64 ;;
+	aarch64) architecture=arm64 ;;
+	*) die "what does the image specification call a $(uname -m)?" ;;
+	esac
+	new_work
+	tar -C "$(dirname "$(part "$1")")" --owner=0 --group=0 --mtime=@0 -cf "$work/layer.tar" "$1"
+	diff=$(sha256sum "$work/layer.tar")
+	cat >"$work/config.json" <<-JSON
+		{"architecture":"$architecture","os":"linux","config":{"Entrypoint":["/$1"]},"rootfs":{"type":"layers","diff_ids":["sha256:${diff%% *}"]}}
+	JSON
+	echo "[{\"Config\":\"config.json\",\"RepoTags\":[\"$2\"],\"Layers\":[\"layer.tar\"]}]" >"$work/manifest.json"
+	tar -C "$work" -cf "$work/image.tar" manifest.json config.json layer.tar
+	mv "$work/image.tar" "$archive"
+}
+
+# packages PACKAGE=FILE...: install the Debian packages whose file is missing, and only those. FILE is a command or a path, so
+# that what came from elsewhere counts too.
+packages() {
+	local pair missing=()
+	for pair in "$@"; do
+		case ${pair#*=} in
+		/*) [ -e "${pair#*=}" ] ;;
+		*) PATH=$PATH:/usr/sbin:/sbin command -v "${pair#*=}" >/dev/null ;;
+		esac || missing+=("${pair%%=*}")
+	done
+	[ ${#missing[@]} -gt 0 ] || return 0
+	if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+		die "missing here: ${missing[*]}. Install these (as root: apt-get install --no-install-recommends ${missing[*]}) and run again"
+	fi
+	say "installing ${missing[*]} (about half a minute)"
+	local log=$CACHE/apt.log apt=(apt-get -q -y -o DPkg::Lock::Timeout=600)
+	if ! {
+		"${apt[@]}" update && DEBIAN_FRONTEND=noninteractive "${apt[@]}" install --no-install-recommends "${missing[@]}"
+	} >"$log" 2>&1; then
+		die "apt-get failed: $(tail -n 3 "$log") (all of it: $log)"
+	fi
+}
+
+# openssl makes the certificates, curl asks whether a server is ready.
+API_SERVER_PACKAGES=(openssl=openssl curl=curl util-linux=flock)
+CLUSTER_PACKAGES=(containerd=containerd runc=runc containernetworking-plugins=/usr/lib/cni/ptp iproute2=ip iptables=iptables
+	conntrack=conntrack ethtool=ethtool mount=mount util-linux=nsenter gcc=gcc libc6-dev=/usr/include/stdlib.h)
+
+make_target() {
+	case $1 in
+	api-server)
+		locked packages packages "${API_SERVER_PACKAGES[@]}"
+		locked kubernetes go_build kubernetes '3 min' "${API_SERVER[@]}"
+		;;
+	cluster)
+		locked packages packages "${API_SERVER_PACKAGES[@]}" "${CLUSTER_PACKAGES[@]}"
+		locked pause pause
+		locked pause image pause "$PAUSE_IMAGE"
+		locked kubernetes go_build kubernetes '5 min' "${API_SERVER[@]}" "${THE_REST[@]}"
+		locked coredns go_build coredns '1 min' coredns=regatta.dev/e2e/coredns
+		;;
+	helm) locked helm go_build helm '1 min' helm=helm.sh/helm/v3/cmd/helm ;;
+	distribution) locked distribution go_build distribution '1 min' registry=github.com/distribution/distribution/v3/cmd/registry ;;
+	probe)
+		locked probe go_build probe '10 s' probe=regatta.dev/e2e/probe
+		locked probe image probe "$PROBE_IMAGE"
+		;;
+	all)
+		local each
+		for each in api-server cluster helm distribution probe; do make_target "$each"; done
+		;;
+	*) die "there is no target named $1; see the head of $0" ;;
+	esac
+}
+
+[ $# -gt 0 ] || die "say what: api-server, cluster, helm, distribution, all, or path NAME"
+if [ "$1" = path ]; then
+	shift
+	for name in "$@"; do
+		path=$(part "$name")
+		[ -e "$path" ] || die "$name is not built yet: run $0 all"
+		printf '%s\n' "$path"
+	done
+else
+	for target in "$@"; do make_target "$target"; done
+fi

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Runs every test: the rooms' own, and tests/, which start a real API server and, for the end-to-end modules, real clusters.
+
+# shellcheck source-path=SCRIPTDIR source=../e2e/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../e2e/lib.sh"
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+scripts/install.sh rust go cc git jq openssl skopeo buildah envsubst
+say "the parts of a real Kubernetes: about 8 min the first time, then nothing"
+e2e/parts.sh api-server cluster helm
+say "the health checks for Argo CD and Flux: seconds"
+go -C e2e/health test ./...
+say "tests: compiling takes about 3 min the first time, running them about 10"
+exec cargo test --locked

@@ -1,0 +1,156 @@
+//! Verifies a login and a password, each against one source only, told by the login's shape.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use super::htpasswd::Htpasswd;
+use super::secrets::SecretHash;
+use super::{Identity, identity::ROBOT_PREFIX};
+
+/// How long a password that was verified slowly need not be verified again.
+const REMEMBERED_FOR: Duration = Duration::from_secs(60);
+
+/// How many verified passwords are remembered.
+const REMEMBERED: usize = 10_000;
+
+/// What is configured beside the access document: files that are mounted.
+#[derive(Debug, Clone, Default)]
+pub struct Configured {
+    /// The password file.
+    pub htpasswd: Htpasswd,
+    /// Secrets of replicators by login.
+    pub replicators: HashMap<String, SecretHash>,
+    /// A user of the password source whose secret was made at the start: the administrator outside a cluster.
+    pub local_admin: Option<(String, SecretHash)>,
+    /// Users who may do everything.
+    pub admins: BTreeSet<Identity>,
+}
+
+/// Verifies logins. Remembers slow successes under a keyed hash, until something changes.
+#[derive(Debug)]
+pub struct Verifier {
+    configured: Configured,
+    robots: HashMap<Identity, Vec<SecretHash>>,
+    remembered: Mutex<HashMap<[u8; 32], Instant>>,
+    key: [u8; 32],
+}
+
+/// What is known at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Quick {
+    /// It is this identity.
+    Known(Identity),
+    /// It is not.
+    Wrong,
+    /// Ask [`Verifier::verify_slowly`], where blocking is allowed.
+    Slow,
+}
+
+impl Verifier {
+    /// With what is configured, and the robots of the access document in force.
+    pub fn new(configured: Configured, robots: HashMap<Identity, Vec<SecretHash>>) -> Self {
+        let mut key = [0; 32];
+        // Without randomness nothing is remembered under a guessable key: the key is only for this process's memory.
+        let _ = getrandom::fill(&mut key);
+        Self { configured, robots, remembered: Mutex::default(), key }
+    }
+
+    /// Who may do everything.
+    pub fn admins(&self) -> &BTreeSet<Identity> {
+        &self.configured.admins
+    }
+
+    /// What can be said without slow hashing.
+    pub fn verify_quickly(&self, login: &str, password: &str) -> Quick {
+        let answer = |right: bool, identity: Identity| if right { Quick::Known(identity) } else { Quick::Wrong };
+        if login.starts_with(ROBOT_PREFIX) {
+            let Some(robot) = Identity::robot(login) else { return Quick::Wrong };
+            let secrets = self.robots.get(&robot).map(Vec::as_slice).unwrap_or_default();
+            return answer(secrets.iter().any(|secret| secret.matches(password)), robot);
+        }
+        if let Some(secret) = self.configured.replicators.get(login) {
+            return answer(secret.matches(password), Identity::Replicator { name: login.to_owned() });
+        }
+        if let Some((admin, secret)) = &self.configured.local_admin
+            && admin == login
+        {
+            return answer(secret.matches(password), Identity::htpasswd(login));
+        }
+        if self.is_remembered(login, password) {
+            return Quick::Known(Identity::htpasswd(login));
+        }
+        Quick::Slow
+    }
+
+    /// Hashes the password: some 50 ms of a processor.
+    pub fn verify_slowly(&self, login: &str, password: &str) -> Option<Identity> {
+        if !self.configured.htpasswd.verify(login, password) {
+            return None;
+        }
+        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        if remembered.len() >= REMEMBERED {
+            remembered.clear();
+        }
+        remembered.insert(self.digest(login, password), Instant::now());
+        Some(Identity::htpasswd(login))
+    }
+
+    fn is_remembered(&self, login: &str, password: &str) -> bool {
+        let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        remembered.get(&self.digest(login, password)).is_some_and(|at| at.elapsed() < REMEMBERED_FOR)
+    }
+
+    fn digest(&self, login: &str, password: &str) -> [u8; 32] {
+        #[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("a key of any length");
+        mac.update(&(login.len() as u64).to_be_bytes());
+        mac.update(login.as_bytes());
+        mac.update(password.as_bytes());
+        mac.finalize().into_bytes().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::htpasswd;
+
+    fn verifier() -> Verifier {
+        let (htpasswd, _) = Htpasswd::parse(&htpasswd::hash("alice", "secret").unwrap());
+        let configured = Configured {
+            htpasswd,
+            replicators: HashMap::from([("replicator+hq".to_owned(), SecretHash::of("r"))]),
+            local_admin: None,
+            admins: BTreeSet::new(),
+        };
+        let robot = Identity::robot("robot+team+ci").unwrap();
+        Verifier::new(configured, HashMap::from([(robot, vec![SecretHash::of("old"), SecretHash::of("new")])]))
+    }
+
+    #[test]
+    fn each_login_is_tried_against_its_own_source() {
+        let verifier = verifier();
+        assert!(matches!(verifier.verify_quickly("robot+team+ci", "new"), Quick::Known(Identity::Robot { .. })));
+        assert!(matches!(verifier.verify_quickly("robot+team+ci", "old"), Quick::Known(_)), "both while it is rotated");
+        for (login, password) in
+            [("robot+team+ci", "secret"), ("robot+other+ci", "new"), ("robot+", "new"), ("replicator+hq", "x")]
+        {
+            assert_eq!(verifier.verify_quickly(login, password), Quick::Wrong, "{login}");
+        }
+        assert!(matches!(verifier.verify_quickly("replicator+hq", "r"), Quick::Known(Identity::Replicator { .. })));
+    }
+
+    #[test]
+    fn a_right_password_is_remembered_and_a_wrong_one_is_not() {
+        let verifier = verifier();
+        assert_eq!(verifier.verify_quickly("alice", "secret"), Quick::Slow);
+        assert!(verifier.verify_slowly("alice", "secret").is_some());
+        assert!(matches!(verifier.verify_quickly("alice", "secret"), Quick::Known(_)));
+        assert!(verifier.verify_slowly("alice", "wrong").is_none());
+        assert_eq!(verifier.verify_quickly("alice", "wrong"), Quick::Slow);
+    }
+}

@@ -1,0 +1,48 @@
+//! The command line.
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::{htpasswd, registry, replicate};
+
+/// Fleets of container registries on Kubernetes: an operator and an OCI registry in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "regatta", version, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve an OCI registry from a directory.
+    Registry(Box<registry::Args>),
+    /// Make a destination registry equal to its source, once or for ever.
+    Replicate(Box<replicate::Args>),
+    /// Make a line for a password file.
+    Htpasswd(htpasswd::Args),
+}
+
+/// What a command can fail with.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Of `regatta registry`.
+    #[error(transparent)]
+    Registry(#[from] registry::Error),
+    /// Of `regatta replicate`.
+    #[error(transparent)]
+    Replicate(#[from] replicate::Error),
+    /// Of `regatta htpasswd`.
+    #[error(transparent)]
+    Htpasswd(#[from] htpasswd::Error),
+}
+
+impl Cli {
+    /// Runs the subcommand.
+    pub async fn run(self) -> Result<(), Error> {
+        match self.command {
+            Command::Registry(args) => Ok(registry::run(*args).await?),
+            Command::Replicate(args) => Ok(replicate::run(*args).await?),
+            Command::Htpasswd(args) => Ok(htpasswd::run(&args)?),
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! `regatta registry`: serves a directory.
+
+mod files;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::System;
+use crate::registry::{Registry, RegistryError, layout};
+use crate::server::fault::chain;
+use crate::server::listen::Listener;
+use crate::server::tls::{Certificate, TlsError};
+use crate::server::{Server, Settings, dispatch, documents, internal, metrics, probes};
+use crate::store::{StoreError, fs::FsStore};
+
+/// Serves an OCI registry from a directory.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The directory that holds everything. Any number of servers may share one.
+    #[arg(long, value_name = "DIR")]
+    root: PathBuf,
+    /// Where clients are served.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5000")]
+    listen: SocketAddr,
+    /// Serve TLS with this certificate chain (PEM), read again when it changes.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's key (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// A URL that clients use, `https://host[:port]`: where they are sent for tokens. The first is the default.
+    #[arg(long, value_name = "URL")]
+    external_url: Vec<String>,
+    /// Serve the operator and replicators here, always over TLS.
+    #[arg(long, value_name = "ADDRESS", requires = "internal_tls_cert", requires = "internal_tls_key")]
+    internal_listen: Option<SocketAddr>,
+    /// The internal certificate chain (PEM).
+    #[arg(long, value_name = "FILE")]
+    internal_tls_cert: Option<PathBuf>,
+    /// The internal certificate's key (PEM).
+    #[arg(long, value_name = "FILE")]
+    internal_tls_key: Option<PathBuf>,
+    /// Serve /healthz and /readyz here rather than on --listen.
+    #[arg(long, value_name = "ADDRESS")]
+    health_listen: Option<SocketAddr>,
+    /// Serve /metrics here rather than on --listen.
+    #[arg(long, value_name = "ADDRESS")]
+    metrics_listen: Option<SocketAddr>,
+    /// The keys that sign tokens and access documents (JSON), read again when they change. Made anew at each start
+    /// where none are given.
+    #[arg(long, value_name = "FILE")]
+    keys_file: Option<PathBuf>,
+    /// The UID of the Registry object that this serves.
+    #[arg(long, value_name = "UID", requires = "keys_file")]
+    registry_uid: Option<String>,
+    /// Users and bcrypt hashes of their passwords, read again when they change.
+    #[arg(long, value_name = "FILE")]
+    htpasswd_file: Option<PathBuf>,
+    /// A user of the password file who may do everything. May be given several times.
+    #[arg(long, value_name = "USER")]
+    admin: Vec<String>,
+    /// Each sub-directory holds `username` and `password` of a replicator; read again when they change.
+    #[arg(long, value_name = "DIR")]
+    replicators_dir: Option<PathBuf>,
+    /// The password of the user `admin`. Where there is neither this nor a password file, one is made and printed.
+    #[arg(long, value_name = "FILE", conflicts_with = "htpasswd_file")]
+    admin_password_file: Option<PathBuf>,
+    /// How long new connections are still taken after SIGTERM, while load balancers learn of it, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    drain_seconds: u64,
+    /// How long open requests may take after that, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 580)]
+    grace_seconds: u64,
+}
+
+/// Why there is no registry.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The directory cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What is in it cannot be used.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// A configured file cannot be used.
+    #[error(transparent)]
+    File(#[from] files::FileError),
+    /// A certificate cannot be used.
+    #[error("{path}: {source}", path = .path.display())]
+    Tls {
+        /// The certificate's file.
+        path: PathBuf,
+        /// What is wrong.
+        source: TlsError,
+    },
+    /// An address cannot be listened at.
+    #[error("cannot listen at {address}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// A URL that is none.
+    #[error("--external-url `{0}`: expected `http://host[:port]` or `https://host[:port]`, without a path")]
+    ExternalUrl(String),
+    /// Signals cannot be caught.
+    #[error("signals cannot be caught")]
+    Signal(#[source] std::io::Error),
+}
+
+/// Serves until SIGTERM or SIGINT.
+pub async fn run(args: Args) -> Result<(), Error> {
+    let signals = Signals::catch().map_err(Error::Signal)?;
+    let store = FsStore::open(&args.root, layout::temporaries())?;
+    let registry = Registry::open(Arc::new(store), Arc::new(System)).await?;
+    let serving = certificate(args.tls_cert.as_deref(), args.tls_key.as_deref())?;
+    let inside = certificate(args.internal_tls_cert.as_deref(), args.internal_tls_key.as_deref())?;
+    let tls = serving.is_some();
+    let listener = bind(args.listen, serving.as_ref()).await?;
+    let sources = files::Sources::new(&args)?;
+    let (keys, configured) = sources.read()?;
+    let settings =
+        Settings { external_urls: external_urls(&args, &listener, tls)?, registry_uid: args.registry_uid.clone() };
+    let server = Server::new(registry, settings, keys, configured);
+    server.poll_documents().await?;
+
+    let stop = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    let grace = Duration::from_secs(args.grace_seconds);
+    let mut serve = |listener: Listener, router: Router| {
+        tasks.spawn(listener.serve(router, stop.clone(), grace));
+    };
+    let mut main = Router::new().fallback(dispatch::serve).with_state(server.clone());
+    match args.health_listen {
+        Some(address) => serve(bind(address, None).await?, probes::router(server.clone())),
+        None => main = main.merge(probes::router(server.clone())),
+    }
+    match args.metrics_listen {
+        Some(address) => serve(bind(address, None).await?, metrics::router(server.clone())),
+        None => main = main.merge(metrics::router(server.clone())),
+    }
+    if let Some(address) = args.internal_listen {
+        serve(bind(address, inside.as_ref()).await?, internal::router(server.clone()));
+    }
+    let address = listener.address().map_err(|source| Error::Listen { address: args.listen, source })?;
+    serve(listener, main);
+    tracing::info!(%address, root = %args.root.display(), tls, "serving");
+
+    let certificates = [
+        (serving, args.tls_cert.clone(), args.tls_key.clone()),
+        (inside, args.internal_tls_cert.clone(), args.internal_tls_key.clone()),
+    ];
+    let polls = tokio::spawn(poll(server.clone(), sources, certificates));
+    let sweeps = tokio::spawn(sweep(server.clone()));
+    signals.wait().await;
+    server.drain();
+    tracing::info!(seconds = args.drain_seconds, "going away: not ready any more, still serving");
+    tokio::time::sleep(Duration::from_secs(args.drain_seconds)).await;
+    stop.cancel();
+    while tasks.join_next().await.is_some() {}
+    polls.abort();
+    sweeps.abort();
+    tracing::info!("all requests are finished");
+    Ok(())
+}
+
+async fn bind(address: SocketAddr, certificate: Option<&Certificate>) -> Result<Listener, Error> {
+    let tls = certificate.map(Certificate::server_config).transpose();
+    let tls = tls.map_err(|source| Error::Tls { path: PathBuf::from("the certificate"), source })?;
+    Listener::bind(address, tls).await.map_err(|source| Error::Listen { address, source })
+}
+
+fn certificate(
+    certificate: Option<&std::path::Path>,
+    key: Option<&std::path::Path>,
+) -> Result<Option<Certificate>, Error> {
+    let (Some(certificate), Some(key)) = (certificate, key) else { return Ok(None) };
+    let made = Certificate::new(&files::read(certificate)?, &files::read(key)?);
+    made.map(Some).map_err(|source| Error::Tls { path: certificate.to_path_buf(), source })
+}
+
+/// Outside a cluster clients use the very address that is listened at.
+fn external_urls(args: &Args, listener: &Listener, tls: bool) -> Result<Vec<String>, Error> {
+    if args.external_url.is_empty() {
+        let address = listener.address().map_err(|source| Error::Listen { address: args.listen, source })?;
+        return Ok(vec![format!("{}://{address}", if tls { "https" } else { "http" })]);
+    }
+    for url in &args.external_url {
+        let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+        let good = host.is_some_and(|host| {
+            !host.is_empty() && !host.contains(['/', '"', '?', '#', '@']) && !host.chars().any(char::is_whitespace)
+        });
+        if !good {
+            return Err(Error::ExternalUrl(url.clone()));
+        }
+    }
+    Ok(args.external_url.clone())
+}
+
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn catch() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn wait(mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+type Polled = (Option<Certificate>, Option<PathBuf>, Option<PathBuf>);
+
+/// Looks at the store's newest document and at the mounted files, every other second.
+async fn poll(server: Server, mut sources: files::Sources, certificates: [Polled; 2]) {
+    let mut ticks = tokio::time::interval(documents::POLL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut watched =
+        certificates.map(|(certificate, chain, key)| files::WatchedCertificate::new(certificate, chain, key));
+    loop {
+        ticks.tick().await;
+        match sources.read_if_changed() {
+            Ok(Some((keys, configured))) => {
+                server.configure(keys, configured).await;
+                tracing::info!("keys, passwords or replicators changed and are in force");
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(error = %chain(&error), "a changed file is not taken; what was in force stays so")
+            }
+        }
+        for certificate in &mut watched {
+            certificate.poll();
+        }
+        if let Err(error) = server.poll_documents().await {
+            tracing::error!(error = %chain(&error), "the store could not be read");
+        }
+    }
+}
+
+/// Sweeps leftovers, every ten minutes.
+async fn sweep(server: Server) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(600));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        match server.registry().sweep().await {
+            Ok(swept) => tracing::debug!(?swept, "leftovers were swept"),
+            Err(error) => tracing::warn!(error = %chain(&error), "leftovers could not be swept"),
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! The mounted files: keys, passwords, replicators, certificates. Read at the start, and again when they change.
+
+use std::collections::HashMap;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use super::Args;
+use crate::admin::KeySet;
+use crate::auth::htpasswd::Htpasswd;
+use crate::auth::secrets::SecretHash;
+use crate::auth::{Configured, Identity};
+use crate::server::fault::chain;
+use crate::server::tls::Certificate;
+
+/// The user whose password is made where nothing else is configured.
+const LOCAL_ADMIN: &str = "admin";
+
+/// Why a file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// It cannot be read.
+    #[error("{path} cannot be read", path = .path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// It is not what it should be.
+    #[error("{path} is not {what}: {why}", path = .path.display())]
+    Malformed {
+        /// Which.
+        path: PathBuf,
+        /// What it should be.
+        what: &'static str,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+/// Reads a whole file.
+pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
+    std::fs::read(path).map_err(|source| FileError::Read { path: path.to_path_buf(), source })
+}
+
+fn read_text(path: &Path) -> Result<String, FileError> {
+    String::from_utf8(read(path)?).map_err(|error| FileError::Malformed {
+        path: path.to_path_buf(),
+        what: "text",
+        why: error.to_string(),
+    })
+}
+
+/// Where everything is, and what it was.
+#[derive(Debug)]
+pub struct Sources {
+    keys_file: Option<PathBuf>,
+    htpasswd_file: Option<PathBuf>,
+    replicators_dir: Option<PathBuf>,
+    admins: Vec<String>,
+    local_admin: Option<SecretHash>,
+    /// Made at the start where no file is given: tokens end with the process then.
+    keys: KeySet,
+    seen: Raw,
+}
+
+/// The contents, to tell whether anything changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Raw {
+    keys: Option<String>,
+    htpasswd: Option<String>,
+    replicators: HashMap<String, String>,
+}
+
+impl Sources {
+    /// From the arguments. Makes and prints a password for `admin` where there is nobody else.
+    pub fn new(args: &Args) -> Result<Self, FileError> {
+        let mut sources = Self {
+            keys_file: args.keys_file.clone(),
+            htpasswd_file: args.htpasswd_file.clone(),
+            replicators_dir: args.replicators_dir.clone(),
+            admins: args.admin.clone(),
+            local_admin: None,
+            keys: KeySet::generate(),
+            seen: Raw::default(),
+        };
+        if args.registry_uid.is_none() && args.htpasswd_file.is_none() {
+            sources.local_admin = Some(local_admin(args.admin_password_file.as_deref())?);
+        }
+        sources.seen = sources.raw()?;
+        Ok(sources)
+    }
+
+    fn raw(&self) -> Result<Raw, FileError> {
+        Ok(Raw {
+            keys: self.keys_file.as_deref().map(read_text).transpose()?,
+            htpasswd: self.htpasswd_file.as_deref().map(read_text).transpose()?,
+            replicators: self.replicators_dir.as_deref().map(replicators).transpose()?.unwrap_or_default(),
+        })
+    }
+
+    /// What the files say now.
+    pub fn read(&self) -> Result<(KeySet, Configured), FileError> {
+        let keys = match (&self.seen.keys, &self.keys_file) {
+            (Some(text), Some(path)) => serde_json::from_str(text).map_err(|error| FileError::Malformed {
+                path: path.clone(),
+                what: "a set of keys",
+                why: error.to_string(),
+            })?,
+            (Some(_) | None, Some(_) | None) => self.keys.clone(),
+        };
+        let (htpasswd, bad) = self.seen.htpasswd.as_deref().map(Htpasswd::parse).unwrap_or_default();
+        for line in bad {
+            tracing::error!(%line, "a line of the password file cannot be used");
+        }
+        let mut admins: Vec<Identity> = self.admins.iter().map(|admin| Identity::htpasswd(admin)).collect();
+        admins.extend(self.local_admin.map(|_| Identity::htpasswd(LOCAL_ADMIN)));
+        let replicators = &self.seen.replicators;
+        let configured = Configured {
+            htpasswd,
+            replicators: replicators.iter().map(|(login, secret)| (login.clone(), SecretHash::of(secret))).collect(),
+            local_admin: self.local_admin.map(|secret| (LOCAL_ADMIN.to_owned(), secret)),
+            admins: admins.into_iter().collect(),
+        };
+        Ok((keys, configured))
+    }
+
+    /// What the files say now, if that is something else than before.
+    pub fn read_if_changed(&mut self) -> Result<Option<(KeySet, Configured)>, FileError> {
+        let raw = self.raw()?;
+        if raw == self.seen {
+            return Ok(None);
+        }
+        let before = std::mem::replace(&mut self.seen, raw);
+        match self.read() {
+            Ok(read) => Ok(Some(read)),
+            Err(error) => {
+                self.seen = before;
+                Err(error)
+            }
+        }
+    }
+}
+
+/// `<dir>/*/username` and `password`. One that is incomplete is left out: an optional Secret is not there yet.
+fn replicators(directory: &Path) -> Result<HashMap<String, String>, FileError> {
+    let failed = |source| FileError::Read { path: directory.to_path_buf(), source };
+    let mut found = HashMap::new();
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
+        Err(error) => return Err(failed(error)),
+    };
+    for entry in entries {
+        let path = entry.map_err(failed)?.path();
+        let (Ok(login), Ok(password)) = (read_text(&path.join("username")), read_text(&path.join("password"))) else {
+            continue;
+        };
+        let (login, password) = (login.trim(), password.trim());
+        if !login.is_empty() && !password.is_empty() {
+            found.insert(login.to_owned(), password.to_owned());
+        }
+    }
+    Ok(found)
+}
+
+fn local_admin(file: Option<&Path>) -> Result<SecretHash, FileError> {
+    if let Some(path) = file {
+        let text = read_text(path)?;
+        let password = text.trim();
+        if password.is_empty() {
+            let why = "it is empty".to_owned();
+            return Err(FileError::Malformed { path: path.to_path_buf(), what: "a password", why });
+        }
+        return Ok(SecretHash::of(password));
+    }
+    let password = crate::registry::nonce();
+    // The one time that it is shown. A closed standard output leaves a registry that nobody can log in to, as wanted.
+    let _ = writeln!(io::stdout(), "user: {LOCAL_ADMIN}\npassword: {password}");
+    Ok(SecretHash::of(&password))
+}
+
+/// A certificate and the files that it came from.
+#[derive(Debug)]
+pub struct WatchedCertificate {
+    watched: Option<(Certificate, PathBuf, PathBuf)>,
+    seen: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl WatchedCertificate {
+    /// Nothing is watched where there is no certificate.
+    pub fn new(certificate: Option<Certificate>, chain: Option<PathBuf>, key: Option<PathBuf>) -> Self {
+        let watched = match (certificate, chain, key) {
+            (Some(certificate), Some(chain), Some(key)) => Some((certificate, chain, key)),
+            (Some(_) | None, Some(_) | None, Some(_) | None) => None,
+        };
+        let seen = watched.as_ref().and_then(|(_, chain, key)| Some((read(chain).ok()?, read(key).ok()?)));
+        Self { watched, seen }
+    }
+
+    /// Takes a changed certificate; one that cannot be used is said once and not taken.
+    pub fn poll(&mut self) {
+        let Some((certificate, chain, key)) = &self.watched else { return };
+        let (Ok(new_chain), Ok(new_key)) = (read(chain), read(key)) else { return };
+        let new = Some((new_chain, new_key));
+        if new == self.seen {
+            return;
+        }
+        let Some((new_chain, new_key)) = &new else { return };
+        match certificate.replace(new_chain, new_key) {
+            Ok(()) => tracing::info!(path = %chain.display(), "a new certificate is in use"),
+            Err(error) => {
+                tracing::error!(path = %chain.display(), error = %chain_of(&error), "a changed certificate is not taken")
+            }
+        }
+        self.seen = new;
+    }
+}
+
+fn chain_of(error: &dyn std::error::Error) -> String {
+    chain(error)
+}

@@ -1,0 +1,101 @@
+//! Blobs: global bytes, and a link for each repository that may read them.
+
+use super::register::{Author, Draft, Head, Op};
+use super::{Register, Registry, RegistryError, Result, layout};
+use crate::oci::{Digest, RepositoryName};
+use crate::store::{Durability, Key, Meta, Object};
+
+impl Registry {
+    /// Whether the repository links the blob and its bytes are in place: what HEAD answers.
+    pub async fn blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<Meta> {
+        let unknown = || RegistryError::BlobUnknown { repository: repository.clone(), digest: digest.clone() };
+        self.head_if_set(&Register::Link(repository.clone(), digest.clone())).await?.ok_or_else(unknown)?;
+        self.data(digest).await?.ok_or_else(unknown)
+    }
+
+    /// The blob's bytes, condemned or not: what GET answers.
+    pub async fn open_blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<Object> {
+        let unknown = || RegistryError::BlobUnknown { repository: repository.clone(), digest: digest.clone() };
+        let link = self.head(&Register::Link(repository.clone(), digest.clone())).await?;
+        link.filter(Head::is_readable).ok_or_else(unknown)?;
+        self.open_data(digest).await?.ok_or_else(unknown)
+    }
+
+    /// Removes the repository's link. The bytes are the collector's.
+    pub async fn delete_blob(&self, repository: &RepositoryName, digest: &Digest, author: &Author) -> Result<()> {
+        let register = Register::Link(repository.clone(), digest.clone());
+        let mut ticket = None;
+        loop {
+            let head = self.head(&register).await?.filter(Head::is_readable);
+            let Some(head) = head else {
+                return Err(RegistryError::BlobUnknown { repository: repository.clone(), digest: digest.clone() });
+            };
+            if ticket.is_none() {
+                ticket = Some(self.journal().record(vec![register.clone()]).await?);
+            }
+            let draft = Draft::from_entry(&head.entry, Op::Delete);
+            if self.land(&register, Some(&head), &draft, author).await?.is_some() {
+                ticket.into_iter().for_each(super::journal::Ticket::settle);
+                return Ok(());
+            }
+        }
+    }
+
+    /// Links a blob from another repository that the caller may read. False where that repository has it not.
+    pub async fn mount(
+        &self,
+        repository: &RepositoryName,
+        from: &RepositoryName,
+        digest: &Digest,
+        author: &Author,
+    ) -> Result<bool> {
+        match self.blob(from, digest).await {
+            Ok(meta) => self.link_blob(repository, digest, meta.size, author).await,
+            Err(RegistryError::BlobUnknown { .. }) => Ok(false),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// Publishes finished bytes under their digest.
+    pub(super) async fn publish(&self, temporary: &Key, digest: &Digest) -> Result<()> {
+        self.inner.store.publish(temporary, &layout::blob_data(digest), Durability::Durable).await?;
+        Ok(())
+    }
+
+    /// Links a blob whose bytes are in place. False where they are gone by the time the link has landed.
+    pub(super) async fn link_blob(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        size: u64,
+        author: &Author,
+    ) -> Result<bool> {
+        let register = Register::Link(repository.clone(), digest.clone());
+        if self.head_if_set(&register).await?.is_none() {
+            let ticket = self.journal().record(vec![register.clone()]).await?;
+            self.set_link(&register, digest, size, author).await?;
+            ticket.settle();
+        }
+        // A collector may have condemned the bytes before it could see the link.
+        self.rescue_data(digest).await
+    }
+
+    /// Sets a link, unless it is set. The journal has named it.
+    pub(super) async fn set_link(
+        &self,
+        register: &Register,
+        digest: &Digest,
+        size: u64,
+        author: &Author,
+    ) -> Result<()> {
+        let draft = Draft { op: Op::Set, digest: digest.clone(), media_type: None, size };
+        loop {
+            let head = self.head(register).await?;
+            if head.as_ref().is_some_and(Head::is_set)
+                || self.land(register, head.as_ref(), &draft, author).await?.is_some()
+            {
+                return Ok(());
+            }
+        }
+    }
+}

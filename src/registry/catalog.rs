@@ -1,0 +1,86 @@
+//! The catalog: a key a repository, so that names are listed without looking at what is in them.
+
+use futures::future::BoxFuture;
+
+use super::{Registry, RegistryError, Result, layout};
+use crate::oci::RepositoryName;
+use crate::store::{Durability, Key};
+
+/// How many names are looked at in one listing.
+const PAGE: usize = 1_000;
+
+impl Registry {
+    /// Up to `limit` repositories in lexical order, those after `last` only.
+    pub async fn repositories(&self, last: Option<&str>, limit: usize) -> Result<Vec<RepositoryName>> {
+        let mut found = Vec::new();
+        self.walk(layout::catalog(), String::new(), last, limit, &mut found).await?;
+        Ok(found)
+    }
+
+    /// Walks one directory of the catalog in key order, which is the order of names.
+    fn walk<'a>(
+        &'a self,
+        directory: Key,
+        prefix: String,
+        after: Option<&'a str>,
+        limit: usize,
+        found: &'a mut Vec<RepositoryName>,
+    ) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            // `a/b` goes on inside directory `a`, then behind it; `a` goes on behind the key of `a` itself.
+            let mut from = match after.and_then(|after| after.split_once('/')) {
+                Some((first, rest)) => {
+                    if !is_component(first) {
+                        return Ok(());
+                    }
+                    self.walk(directory.join(first), format!("{prefix}{first}/"), Some(rest), limit, found).await?;
+                    Some(format!("{first}/"))
+                }
+                None => after.map(|after| format!("{after}{}", layout::SEPARATOR)),
+            };
+            while found.len() < limit {
+                let children = self.inner.store.children(&directory, from.as_deref(), PAGE).await?;
+                for child in &children {
+                    if found.len() >= limit {
+                        return Ok(());
+                    }
+                    if child.is_directory {
+                        let prefix = format!("{prefix}{}/", child.name);
+                        self.walk(directory.join(&child.name), prefix, None, limit, found).await?;
+                    } else if let Some(name) = child.name.strip_suffix(layout::SEPARATOR) {
+                        found.extend(format!("{prefix}{name}").parse::<RepositoryName>().ok());
+                    }
+                }
+                match children.last() {
+                    Some(last) if children.len() == PAGE => {
+                        from = Some(if last.is_directory { format!("{}/", last.name) } else { last.name.clone() });
+                    }
+                    Some(_) | None => return Ok(()),
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Makes the repository's key; it may be there.
+    pub(super) async fn enter(&self, repository: &RepositoryName) -> Result<()> {
+        let key = layout::catalog_entry(repository);
+        if self.inner.store.head(&key).await?.is_none() {
+            self.inner.store.put_new(&key, bytes::Bytes::new(), Durability::Durable).await?;
+        }
+        Ok(())
+    }
+
+    /// An error, unless something was pushed to the repository.
+    pub async fn require(&self, repository: &RepositoryName) -> Result<()> {
+        match self.inner.store.head(&layout::catalog_entry(repository)).await? {
+            Some(_) => Ok(()),
+            None => Err(RegistryError::NameUnknown(repository.clone())),
+        }
+    }
+}
+
+/// `last` comes from clients and need not be a name.
+fn is_component(text: &str) -> bool {
+    text.parse::<RepositoryName>().is_ok()
+}

@@ -1,0 +1,88 @@
+//! What can go wrong in the registry's domain. The server translates to status and code.
+
+use crate::oci::{Digest, ManifestError, Reference, RepositoryName};
+use crate::store::StoreError;
+
+/// Errors of this room.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// The store fails.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A key holds what this release cannot read: damaged, or written by a later release.
+    #[error("`{key}` cannot be read: {why}")]
+    Corrupt {
+        /// The key.
+        key: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The journal could not be written, so nothing else was.
+    #[error("the journal could not be written: {0}")]
+    Journal(String),
+    /// A collector holds the store read-only.
+    #[error("the registry is read-only while garbage is collected; try again later")]
+    ReadOnly,
+    /// The repository holds no such blob.
+    #[error("repository `{repository}` has no blob `{digest}`")]
+    BlobUnknown {
+        /// The repository.
+        repository: RepositoryName,
+        /// The blob.
+        digest: Digest,
+    },
+    /// The repository holds no such manifest.
+    #[error("repository `{repository}` has no manifest `{reference}`")]
+    ManifestUnknown {
+        /// The repository.
+        repository: RepositoryName,
+        /// The tag or digest.
+        reference: Reference,
+    },
+    /// Nothing was ever pushed to the repository.
+    #[error("repository `{0}` does not exist")]
+    NameUnknown(RepositoryName),
+    /// No such upload in this repository for this identity.
+    #[error("upload `{0}` does not exist in this repository; begin a new one")]
+    UploadUnknown(String),
+    /// A chunk that does not go where the upload is.
+    #[error("the upload continues at byte {expected}")]
+    UploadRange {
+        /// The next byte.
+        expected: u64,
+    },
+    /// A body that is shorter or longer than its headers say.
+    #[error("expected {expected} bytes, received {received}")]
+    SizeInvalid {
+        /// As announced.
+        expected: u64,
+        /// As counted.
+        received: u64,
+    },
+    /// The bytes have another digest.
+    #[error("the content's digest is `{actual}`, not `{expected}`")]
+    DigestMismatch {
+        /// As the client said.
+        expected: Digest,
+        /// As computed.
+        actual: Digest,
+    },
+    /// Not a manifest.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// A manifest that names what the repository has not.
+    #[error("the manifest names what repository `{repository}` does not have: {}", list(.missing))]
+    ReferencesUnknown {
+        /// The repository.
+        repository: RepositoryName,
+        /// What is missing.
+        missing: Vec<Digest>,
+    },
+    /// The client's body broke off.
+    #[error("the request's body ended early")]
+    Body(#[source] std::io::Error),
+}
+
+fn list(digests: &[Digest]) -> String {
+    digests.iter().map(Digest::as_str).collect::<Vec<_>>().join(", ")
+}

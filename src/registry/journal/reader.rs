@@ -1,0 +1,208 @@
+//! Reads all origins' logs from a cursor on; closes and trims them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use super::cursor::{Cursor, Position};
+use super::{Record, UNSETTLED_MILLIS};
+use crate::registry::{RegistryError, Result, layout, layout::Register, nonce, register::to_json, versions};
+use crate::store::{Durability, PutNew, Store};
+
+/// What was read.
+#[derive(Debug, Clone, Default)]
+pub struct JournalRead {
+    /// Where to go on.
+    pub cursor: Cursor,
+    /// Registers that changed since, without repetitions, in the order of each log.
+    pub changes: Vec<Seen>,
+    /// Registers of records that are not settled: look again.
+    pub unsettled: Vec<Seen>,
+    /// What lies between the cursor and the log was trimmed, or the cursor is of another store: compare in full.
+    pub compare: bool,
+    /// The cursor is ahead of the log: the store was restored.
+    pub ahead: bool,
+}
+
+/// A register named by a record.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Seen {
+    /// Which.
+    pub register: Register,
+    /// When the record was written, in milliseconds since the epoch.
+    pub at: u64,
+}
+
+/// Reads on from a cursor. Without one: the end as of now, with what is unsettled there.
+pub async fn read(store: &Store, identity: &str, cursor: Option<&Cursor>, now: u64) -> Result<JournalRead> {
+    let floor = floor(store).await?;
+    let usable = cursor.filter(|cursor| cursor.store == identity && cursor.at >= floor);
+    let mut result = JournalRead {
+        compare: cursor.is_some() && usable.is_none(),
+        cursor: Cursor { store: identity.to_owned(), at: now, origins: BTreeMap::new() },
+        ..JournalRead::default()
+    };
+    let origins = origins(store).await?;
+    if let Some(cursor) = usable {
+        result.ahead = is_ahead(store, cursor, floor).await?;
+    }
+    for origin in origins {
+        let position = usable.map(|cursor| cursor.origins.get(&origin).cloned().unwrap_or_default());
+        let log = match position {
+            Some(position) => read_on(store, &origin, &position).await?,
+            None => read_end(store, &origin, now).await?,
+        };
+        let report = usable.is_some();
+        let position = log.report(now, report, &mut result);
+        result.cursor.origins.insert(origin, position);
+    }
+    result.changes = unique(std::mem::take(&mut result.changes));
+    result.unsettled = unique(std::mem::take(&mut result.unsettled));
+    Ok(result)
+}
+
+/// The origins that have records.
+pub async fn origins(store: &Store) -> Result<Vec<String>> {
+    let children = store.children(&layout::journal(), None, usize::MAX).await?;
+    Ok(children.into_iter().filter(|child| child.is_directory).map(|child| child.name).collect())
+}
+
+/// A part of one origin's log.
+#[derive(Default)]
+struct Log {
+    /// What was unsettled before.
+    open: Vec<(u64, Record)>,
+    /// What is new.
+    new: Vec<(u64, Record)>,
+    seen: u64,
+    seen_at: u64,
+}
+
+impl Log {
+    /// Adds what is to be told, and gives the position after it.
+    fn report(self, now: u64, report_new: bool, result: &mut JournalRead) -> Position {
+        let settled: BTreeSet<u64> = self.new.iter().flat_map(|(_, record)| record.settles.iter().copied()).collect();
+        let at = self.new.last().map_or(self.seen_at, |(_, record)| record.at);
+        let mut position = Position { seen: self.seen, at, open: Vec::new() };
+        let (open, new) = (self.open.into_iter().map(|r| (r, false)), self.new.into_iter().map(|r| (r, true)));
+        for ((number, record), is_new) in open.chain(new) {
+            let over = settled.contains(&number) || record.at + UNSETTLED_MILLIS < now || record.names.is_empty();
+            let seen = record.names.into_iter().map(|register| Seen { register, at: record.at });
+            if !over {
+                position.open.push(number);
+                result.unsettled.extend(seen.clone());
+            }
+            // New ones are told at once; old ones once more when nothing can come any more.
+            if report_new && (is_new || over) {
+                result.changes.extend(seen);
+            }
+        }
+        position
+    }
+}
+
+async fn record(store: &Store, origin: &str, number: u64) -> Result<Option<Record>> {
+    let key = layout::journal_record(origin, number);
+    let Some(value) = store.read(&key).await? else { return Ok(None) };
+    let record = serde_json::from_slice(&value)
+        .map_err(|error| RegistryError::Corrupt { key: key.to_string(), why: error.to_string() })?;
+    Ok(Some(record))
+}
+
+async fn read_on(store: &Store, origin: &str, position: &Position) -> Result<Log> {
+    let mut log = Log { seen: position.seen, seen_at: position.at, ..Log::default() };
+    for number in &position.open {
+        if let Some(record) = record(store, origin, *number).await? {
+            log.open.push((*number, record));
+        }
+    }
+    if position.seen == 0 {
+        // The beginning may have been trimmed.
+        log.seen = numbers(store, origin).await?.first().map_or(0, |first| first - 1);
+    }
+    while let Some(record) = record(store, origin, log.seen + 1).await? {
+        log.seen += 1;
+        log.new.push((log.seen, record));
+    }
+    Ok(log)
+}
+
+/// The last hour of a log: all that can be unsettled.
+async fn read_end(store: &Store, origin: &str, now: u64) -> Result<Log> {
+    let numbers = numbers(store, origin).await?;
+    let mut log = Log { seen: numbers.last().copied().unwrap_or_default(), ..Log::default() };
+    for number in numbers.into_iter().rev() {
+        let Some(record) = record(store, origin, number).await? else { continue };
+        let old = record.at + UNSETTLED_MILLIS < now;
+        log.new.push((number, record));
+        if old {
+            break;
+        }
+    }
+    log.new.reverse();
+    Ok(log)
+}
+
+async fn numbers(store: &Store, origin: &str) -> Result<Vec<u64>> {
+    let directory = layout::journal().join(origin);
+    let children = store.children(&directory, None, usize::MAX).await?;
+    Ok(children.iter().filter_map(|child| u64::from_str_radix(&child.name, 16).ok()).collect())
+}
+
+/// Whether the cursor has seen what is not there, and was not trimmed.
+async fn is_ahead(store: &Store, cursor: &Cursor, floor: u64) -> Result<bool> {
+    for (origin, position) in &cursor.origins {
+        let trimmed = position.seen == 0 || position.at < floor;
+        if !trimmed && store.head(&layout::journal_record(origin, position.seen)).await?.is_none() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn unique(seen: Vec<Seen>) -> Vec<Seen> {
+    let mut known = BTreeSet::new();
+    seen.into_iter().filter(|seen| known.insert(seen.register.clone())).collect()
+}
+
+async fn floor(store: &Store) -> Result<u64> {
+    let newest = versions::newest(store, &layout::journal_floor()).await?;
+    Ok(newest.and_then(|newest| serde_json::from_slice(&newest.value).ok()).unwrap_or_default())
+}
+
+/// Closes every origin by claiming its next number: a writer that comes later takes a new one, and looks at the hold.
+pub async fn claim_all(store: &Store, now: u64) -> Result<()> {
+    for origin in origins(store).await? {
+        let mut next = numbers(store, &origin).await?.last().map_or(1, |last| last + 1);
+        let claim = Record { at: now, names: Vec::new(), settles: Vec::new(), nonce: nonce() };
+        let value = to_json(&claim);
+        while let PutNew::Exists(_) =
+            store.put_new(&layout::journal_record(&origin, next), value.clone(), Durability::Durable).await?
+        {
+            next += 1;
+        }
+    }
+    Ok(())
+}
+
+/// Removes records from before `before` (milliseconds since the epoch), having published that as the floor.
+pub async fn trim(store: &Store, before: u64) -> Result<u64> {
+    let mut old = Vec::new();
+    for origin in origins(store).await? {
+        for number in numbers(store, &origin).await? {
+            match record(store, &origin, number).await? {
+                Some(record) if record.at < before => old.push(layout::journal_record(&origin, number)),
+                Some(_) | None => break,
+            }
+        }
+    }
+    if old.is_empty() {
+        return Ok(0);
+    }
+    let value = Bytes::from(before.to_string());
+    versions::append(store, &layout::journal_floor(), Durability::Durable, |_| value.clone()).await?;
+    for key in &old {
+        store.delete(key).await?;
+    }
+    Ok(old.len() as u64)
+}

@@ -1,0 +1,203 @@
+//! Where everything lies in the store.
+//!
+//! ```text
+//! docker/registry/v2/blobs/<alg>/<2 hex>/<hex>/data   bytes, where Distribution and Harbor put them
+//! regatta/v1/store                                    the store's identity and format
+//! regatta/v1/tmp/<nonce>                              temporaries
+//! regatta/v1/journal/<origin>/<n>                     change records
+//! regatta/v1/journal-floor/<versions>                 how far the journal was trimmed
+//! regatta/v1/hold/<versions>                          who holds the store read-only
+//! regatta/v1/catalog/<repository>!                    a repository exists
+//! regatta/v1/repositories/<repository>/
+//!     _tags/<tag>!/<versions>                         what a tag is
+//!     _manifests/<alg>/<2 hex>/<hex>/<versions>       a manifest in this repository
+//!     _links/<alg>/<2 hex>/<hex>/<versions>           a blob that this repository may read
+//!     _referrers/<alg>/<2 hex>/<hex>/<referrer>!<n>   hints: who refers to a manifest
+//! regatta/v1/uploads/<id>/<versions>, parts/<nonce>   uploads in progress
+//! regatta/v1/trash/blobs/<alg>/<2 hex>/<hex>/<nonce>  condemned bytes
+//! regatta/v1/access/<versions>                        access documents
+//! regatta/v1/terms/<versions>                         operators' terms of office
+//! regatta/v1/edges/..., regatta/v1/cursors/...        what the replicator does and did
+//! ```
+//!
+//! `<versions>` are sixteen hex digits of the inverted number, so that the newest is listed first. A name and what
+//! belongs to it are parted by `!`, which sorts below `-` and `.`: keys are then in the order of the names.
+
+use serde::{Deserialize, Serialize};
+
+use crate::oci::{Digest, RepositoryName, Tag};
+use crate::store::Key;
+
+/// Everything of ours, with the number of the format.
+const PREFIX: &str = "regatta/v1";
+
+/// Parts a name from its suffix.
+pub const SEPARATOR: char = '!';
+
+fn ours(rest: impl std::fmt::Display) -> Key {
+    Key::of(format!("{PREFIX}/{rest}"))
+}
+
+fn fanned(digest: &Digest) -> String {
+    let hex = digest.hex();
+    format!("{}/{}/{hex}", digest.algorithm().as_str(), &hex[..2])
+}
+
+/// A blob's bytes; a manifest's too.
+pub fn blob_data(digest: &Digest) -> Key {
+    Key::of(format!("docker/registry/v2/blobs/{}/data", fanned(digest)))
+}
+
+/// The directories of blobs by algorithm.
+pub fn blobs(algorithm: crate::oci::Algorithm) -> Key {
+    Key::of(format!("docker/registry/v2/blobs/{}", algorithm.as_str()))
+}
+
+/// The condemnations of a blob's bytes.
+pub fn trashed_blob(digest: &Digest) -> Key {
+    ours(format_args!("trash/blobs/{}", fanned(digest)))
+}
+
+/// The condemned bytes by algorithm.
+pub fn trashed_blobs(algorithm: crate::oci::Algorithm) -> Key {
+    ours(format_args!("trash/blobs/{}", algorithm.as_str()))
+}
+
+/// The store's identity.
+pub fn store_identity() -> Key {
+    ours("store")
+}
+
+/// The directory of temporaries.
+pub fn temporaries() -> Key {
+    ours("tmp")
+}
+
+/// The directory of origins' logs.
+pub fn journal() -> Key {
+    ours("journal")
+}
+
+/// One record of one origin's log.
+pub fn journal_record(origin: &str, number: u64) -> Key {
+    ours(format_args!("journal/{origin}/{number:016x}"))
+}
+
+/// How far the journal was trimmed.
+pub fn journal_floor() -> Key {
+    ours("journal-floor")
+}
+
+/// Who holds the store read-only.
+pub fn hold() -> Key {
+    ours("hold")
+}
+
+/// The directory of the catalog.
+pub fn catalog() -> Key {
+    ours("catalog")
+}
+
+/// The catalog's key of a repository.
+pub fn catalog_entry(repository: &RepositoryName) -> Key {
+    ours(format_args!("catalog/{repository}{SEPARATOR}"))
+}
+
+fn repository(name: &RepositoryName) -> Key {
+    ours(format_args!("repositories/{name}"))
+}
+
+/// The tags of a repository.
+pub fn tags(name: &RepositoryName) -> Key {
+    repository(name).join("_tags")
+}
+
+/// The manifests of a repository.
+pub fn manifests(name: &RepositoryName) -> Key {
+    repository(name).join("_manifests")
+}
+
+/// The blobs of a repository.
+pub fn links(name: &RepositoryName) -> Key {
+    repository(name).join("_links")
+}
+
+/// What refers to a manifest.
+pub fn referrers(name: &RepositoryName, subject: &Digest) -> Key {
+    repository(name).join("_referrers").join(fanned(subject))
+}
+
+/// One referrer, by the version of its register that made it.
+pub fn referrer(name: &RepositoryName, subject: &Digest, referrer: &Digest, version: u64) -> Key {
+    // A colon is awkward on some filesystems and in some tools; an algorithm's name has no dash.
+    let digest = referrer.as_str().replacen(':', "-", 1);
+    referrers(name, subject).join(format_args!("{digest}{SEPARATOR}{version:016x}"))
+}
+
+/// The uploads in progress.
+pub fn uploads() -> Key {
+    ours("uploads")
+}
+
+/// One upload.
+pub fn upload(id: &str) -> Key {
+    ours(format_args!("uploads/{id}"))
+}
+
+/// A part of an upload.
+pub fn upload_part(id: &str, nonce: &str) -> Key {
+    ours(format_args!("uploads/{id}/parts/{nonce}"))
+}
+
+/// The access documents.
+pub fn access() -> Key {
+    ours("access")
+}
+
+/// The terms of office.
+pub fn terms() -> Key {
+    ours("terms")
+}
+
+/// The edges that run at this registry.
+pub fn edges() -> Key {
+    ours("edges/document")
+}
+
+/// The directory of what edges reported.
+pub fn edge_statuses() -> Key {
+    ours("edges/status")
+}
+
+/// What one edge reported.
+pub fn edge_status(id: &str) -> Key {
+    ours(format_args!("edges/status/{id}"))
+}
+
+/// Where an edge that ends here is in its source's journal.
+pub fn edge_cursor(id: &str) -> Key {
+    ours(format_args!("cursors/{id}"))
+}
+
+/// A register that clients see.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Register {
+    /// What a tag points to.
+    Tag(RepositoryName, Tag),
+    /// A manifest in a repository.
+    Manifest(RepositoryName, Digest),
+    /// A blob in a repository.
+    Link(RepositoryName, Digest),
+}
+
+impl Register {
+    /// The directory of its versions.
+    pub fn key(&self) -> Key {
+        match self {
+            Self::Tag(name, tag) => tags(name).join(format_args!("{tag}{SEPARATOR}")),
+            Self::Manifest(name, digest) => manifests(name).join(fanned(digest)),
+            Self::Link(name, digest) => links(name).join(fanned(digest)),
+        }
+    }
+}

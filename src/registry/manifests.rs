@@ -1,0 +1,328 @@
+//! Manifests: kept byte for byte, and only when everything that they name is there.
+//!
+//! A PUT checks what the manifest names; publishes its bytes; makes the referrer's and the catalog's keys; writes the
+//! journal record; *looks once more* at all that it names and takes back what was condemned meanwhile; only then lands
+//! its versions, the digest's first.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use tokio::time::Instant;
+
+use super::register::{Author, Draft, Head, Op};
+use super::{Register, Registry, RegistryError, Result, layout, nonce, tags};
+use crate::clock::Hlc;
+use crate::oci::{Descriptor, Digest, Manifest, MediaType, Reference, RepositoryName, Tag};
+use crate::store::{Durability, Object};
+
+/// A first look at what a manifest names is repeated when it is older than this: the undelete window is longer.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(90 * 60);
+
+/// How deep rescuing follows indexes of indexes.
+const DEEPEST: usize = 16;
+
+/// A manifest as it is served.
+#[derive(Debug)]
+pub struct Stored {
+    /// Its digest.
+    pub digest: Digest,
+    /// The type that it was put with.
+    pub media_type: MediaType,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// A manifest to be put.
+#[derive(Debug)]
+pub struct Incoming<'a> {
+    /// Where.
+    pub repository: &'a RepositoryName,
+    /// Its bytes.
+    pub bytes: Bytes,
+    /// What they say.
+    pub manifest: Manifest,
+    /// Their digest.
+    pub digest: Digest,
+    /// The tags to set.
+    pub tags: Vec<Tag>,
+}
+
+impl<'a> Incoming<'a> {
+    /// Reads and checks what a client sent under a reference. By digest: the bytes must have it. By tag: their
+    /// SHA-256 is computed.
+    pub fn new(
+        repository: &'a RepositoryName,
+        reference: &Reference,
+        content_type: Option<&MediaType>,
+        bytes: Bytes,
+    ) -> Result<Self> {
+        let manifest = Manifest::parse(content_type, &bytes)?;
+        let (digest, tags) = match reference {
+            Reference::Tag(tag) => (Digest::sha256(&bytes), vec![tag.clone()]),
+            Reference::Digest(expected) => {
+                let actual = Digest::of(expected.algorithm(), &bytes);
+                if actual != *expected {
+                    return Err(RegistryError::DigestMismatch { expected: expected.clone(), actual });
+                }
+                (actual, Vec::new())
+            }
+        };
+        Ok(Self { repository, bytes, manifest, digest, tags })
+    }
+
+    fn size(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    fn draft(&self) -> Draft {
+        let media_type = Some(self.manifest.media_type.clone());
+        Draft { op: Op::Set, digest: self.digest.clone(), media_type, size: self.size() }
+    }
+
+    fn register(&self) -> Register {
+        Register::Manifest(self.repository.clone(), self.digest.clone())
+    }
+
+    fn tag_registers(&self) -> Vec<Register> {
+        self.tags.iter().map(|tag| Register::Tag(self.repository.clone(), tag.clone())).collect()
+    }
+}
+
+impl Registry {
+    /// What a reference is, if it is set: what HEAD answers.
+    pub async fn manifest(&self, repository: &RepositoryName, reference: &Reference) -> Result<Stored> {
+        self.find(repository, reference, Head::is_set).await
+    }
+
+    /// What a reference is, with its bytes; by digest also when it is condemned.
+    pub async fn open_manifest(&self, repository: &RepositoryName, reference: &Reference) -> Result<(Stored, Object)> {
+        let stored = self.find(repository, reference, Head::is_readable).await?;
+        let object = self.open_data(&stored.digest).await?;
+        Ok((stored, object.ok_or_else(|| tags::unknown(repository, reference.clone()))?))
+    }
+
+    async fn find(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+        good: fn(&Head) -> bool,
+    ) -> Result<Stored> {
+        let head = match reference {
+            Reference::Tag(tag) => Some(self.tag(repository, tag).await?),
+            Reference::Digest(digest) => {
+                self.head(&Register::Manifest(repository.clone(), digest.clone())).await?.filter(good)
+            }
+        };
+        let head = head.ok_or_else(|| tags::unknown(repository, reference.clone()))?;
+        let media_type = head.entry.media_type.unwrap_or_else(MediaType::oci_manifest);
+        Ok(Stored { digest: head.entry.digest, media_type, size: head.entry.size })
+    }
+
+    /// Puts a manifest and sets its tags.
+    pub async fn put_manifest(&self, incoming: &Incoming<'_>, author: &Author) -> Result<()> {
+        let looked = Instant::now();
+        self.check_references(incoming).await?;
+        self.publish_bytes(incoming).await?;
+        self.enter(incoming.repository).await?;
+        let mut names = vec![incoming.register()];
+        names.extend(incoming.tag_registers());
+        let ticket = self.journal().record(names).await?;
+        if looked.elapsed() > LOOK_AGAIN_AFTER {
+            self.check_references(incoming).await?;
+        }
+        let landed = self.rescue_and_land(incoming, author).await;
+        // What failed by our own decision has landed nothing that is not there; what failed in the store may land yet.
+        match &landed {
+            Err(RegistryError::Store(_)) => {}
+            Ok(()) | Err(_) => ticket.settle(),
+        }
+        landed?;
+        self.enter(incoming.repository).await
+    }
+
+    async fn rescue_and_land(&self, incoming: &Incoming<'_>, author: &Author) -> Result<()> {
+        loop {
+            self.rescue_references(incoming.repository, &incoming.manifest, author, 0).await?;
+            if !self.rescue_data(&incoming.digest).await? {
+                self.publish_bytes(incoming).await?;
+            }
+            if self.land_all(incoming, author).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Lands the digest's version, then the tags', with one clock; at the first one lost all is decided anew. Reads
+    /// the digest's register again after the tags: it may have been deleted while they were set.
+    async fn land_all(&self, incoming: &Incoming<'_>, author: &Author) -> Result<bool> {
+        let register = incoming.register();
+        let head = self.head(&register).await?;
+        let mut tag_heads = Vec::new();
+        for tag in incoming.tag_registers() {
+            tag_heads.push((self.head(&tag).await?, tag));
+        }
+        let clock = self.clock_after(head.iter().chain(tag_heads.iter().filter_map(|(head, _)| head.as_ref())));
+        let version = head.as_ref().map_or(1, |head| head.version + 1);
+        self.hint_referrer(incoming.repository, &incoming.manifest, &incoming.digest, incoming.size(), version).await?;
+        let draft = incoming.draft();
+        if self.land_at(&register, head.as_ref(), &draft, author, clock.clone()).await?.is_none() {
+            return Ok(false);
+        }
+        for (head, tag) in &tag_heads {
+            if self.land_at(tag, head.as_ref(), &draft, author, clock.clone()).await?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(tag_heads.is_empty() || self.head_if_set(&register).await?.is_some())
+    }
+
+    fn clock_after<'a>(&self, heads: impl Iterator<Item = &'a Head>) -> Hlc {
+        self.inner.clock.tick(heads.map(|head| &head.entry.clock).max())
+    }
+
+    async fn publish_bytes(&self, incoming: &Incoming<'_>) -> Result<()> {
+        if self.data(&incoming.digest).await?.is_some() {
+            return Ok(());
+        }
+        let temporary = layout::temporaries().join(nonce());
+        let mut writer = self.inner.store.temporary(&temporary).await?;
+        writer.write(incoming.bytes.clone()).await?;
+        writer.finish(Durability::Volatile).await?;
+        self.publish(&temporary, &incoming.digest).await?;
+        self.inner.store.delete(&temporary).await?;
+        Ok(())
+    }
+
+    /// An error that names every missing thing. Blobs must be linked here, children may be manifests or blobs.
+    async fn check_references(&self, incoming: &Incoming<'_>) -> Result<()> {
+        let mut missing = BTreeSet::new();
+        for blob in incoming.manifest.blobs() {
+            if !self.is_here(incoming.repository, blob, false).await? {
+                missing.insert(blob.digest.clone());
+            }
+        }
+        for child in &incoming.manifest.manifests {
+            if !self.is_here(incoming.repository, child, true).await? {
+                missing.insert(child.digest.clone());
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(RegistryError::ReferencesUnknown {
+            repository: incoming.repository.clone(),
+            missing: missing.into_iter().collect(),
+        })
+    }
+
+    /// Whether the repository has what a descriptor names, condemned or not, and its bytes are somewhere.
+    async fn is_here(&self, repository: &RepositoryName, named: &Descriptor, or_manifest: bool) -> Result<bool> {
+        let link = Register::Link(repository.clone(), named.digest.clone());
+        let mut known = self.head(&link).await?.is_some_and(|head| head.is_readable());
+        if !known && or_manifest {
+            let manifest = Register::Manifest(repository.clone(), named.digest.clone());
+            known = self.head(&manifest).await?.is_some_and(|head| head.is_readable());
+        }
+        Ok(known && (self.data(&named.digest).await?.is_some() || self.open_data(&named.digest).await?.is_some()))
+    }
+
+    /// Takes back whatever of the named things was condemned, with all that those reach.
+    fn rescue_references<'a>(
+        &'a self,
+        repository: &'a RepositoryName,
+        manifest: &'a Manifest,
+        author: &'a Author,
+        depth: usize,
+    ) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            for named in manifest.references() {
+                let missing = || RegistryError::ReferencesUnknown {
+                    repository: repository.clone(),
+                    missing: vec![named.digest.clone()],
+                };
+                let link = Register::Link(repository.clone(), named.digest.clone());
+                let child = Register::Manifest(repository.clone(), named.digest.clone());
+                self.rescue(&link, author).await?;
+                let rescued = self.rescue(&child, author).await?;
+                let required = !named.media_type.is_non_distributable();
+                if !self.rescue_data(&named.digest).await? && required {
+                    return Err(missing());
+                }
+                if rescued && depth < DEEPEST {
+                    let inner = self.read_manifest(repository, &named.digest).await?;
+                    self.rescue_references(repository, &inner, author, depth + 1).await?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Sets a register that is condemned; true where it was.
+    async fn rescue(&self, register: &Register, author: &Author) -> Result<bool> {
+        loop {
+            let Some(head) = self.head(register).await?.filter(|head| head.entry.op == Op::Condemn) else {
+                return Ok(false);
+            };
+            let draft = Draft::from_entry(&head.entry, Op::Set);
+            if self.land(register, Some(&head), &draft, author).await?.is_some() {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// A manifest's bytes, read for what they name.
+    pub async fn read_manifest(&self, repository: &RepositoryName, digest: &Digest) -> Result<Manifest> {
+        let (stored, object) = self.open_manifest(repository, &digest.clone().into()).await?;
+        let bytes = object.read().await.map_err(RegistryError::Body)?;
+        Ok(Manifest::parse(Some(&stored.media_type), &bytes)?)
+    }
+
+    /// Deletes a digest: the tags that name it, then it, then tags that were set meanwhile.
+    pub async fn delete_manifest(&self, repository: &RepositoryName, digest: &Digest, author: &Author) -> Result<()> {
+        let register = Register::Manifest(repository.clone(), digest.clone());
+        let unknown = || tags::unknown(repository, digest.clone().into());
+        self.head(&register).await?.filter(Head::is_readable).ok_or_else(unknown)?;
+        let mut names = vec![register.clone()];
+        names.extend(self.registers_of(repository, digest).await?);
+        let ticket = self.journal().record(names).await?;
+        let deleted = self.end_manifest(repository, &register, digest, author).await;
+        if deleted.is_ok() {
+            ticket.settle();
+        }
+        if deleted? { Ok(()) } else { Err(unknown()) }
+    }
+
+    async fn registers_of(&self, repository: &RepositoryName, digest: &Digest) -> Result<Vec<Register>> {
+        let tags = self.tags_of(repository, digest).await?;
+        Ok(tags.into_iter().map(|(tag, _)| Register::Tag(repository.clone(), tag)).collect())
+    }
+
+    async fn end_manifest(
+        &self,
+        repository: &RepositoryName,
+        register: &Register,
+        digest: &Digest,
+        author: &Author,
+    ) -> Result<bool> {
+        for tag in self.registers_of(repository, digest).await? {
+            self.end_tag(&tag, Some(digest), author).await?;
+        }
+        loop {
+            let Some(head) = self.head(register).await?.filter(Head::is_readable) else { return Ok(false) };
+            let draft = Draft::from_entry(&head.entry, Op::Delete);
+            if self.land(register, Some(&head), &draft, author).await?.is_some() {
+                break;
+            }
+        }
+        let late = self.registers_of(repository, digest).await?;
+        if !late.is_empty() {
+            self.journal().record(late.clone()).await?.settle();
+        }
+        for tag in late {
+            self.end_tag(&tag, Some(digest), author).await?;
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,88 @@
+//! What is swept now and then: temporaries that no writer can land any more, uploads that ended or were abandoned,
+//! and the journal's far end.
+
+use std::time::{Duration, SystemTime};
+
+use super::{Registry, Result, journal, layout};
+use crate::store::Key;
+
+/// A temporary older than this lands nothing: its writer, if it wakes up, begins again.
+pub const TEMPORARY: Duration = Duration::from_secs(3_600);
+
+/// An upload that nothing was appended to for this long is abandoned.
+pub const UPLOAD: Duration = Duration::from_secs(7 * 24 * 3_600);
+
+/// How long the journal is kept: a reader that was away for longer compares in full.
+pub const JOURNAL: Duration = Duration::from_secs(7 * 24 * 3_600);
+
+/// How much was swept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Swept {
+    /// Temporary files.
+    pub temporaries: u64,
+    /// Uploads.
+    pub uploads: u64,
+    /// Journal records.
+    pub records: u64,
+}
+
+impl Registry {
+    /// Sweeps once.
+    pub async fn sweep(&self) -> Result<Swept> {
+        let now = self.inner.store.now().await?;
+        let horizon =
+            self.inner.clock.now_millis().saturating_sub(u64::try_from(JOURNAL.as_millis()).unwrap_or(u64::MAX));
+        Ok(Swept {
+            temporaries: self.sweep_temporaries(now).await?,
+            uploads: self.sweep_uploads(now).await?,
+            records: journal::trim(&self.inner.store, horizon).await?,
+        })
+    }
+
+    async fn sweep_temporaries(&self, now: SystemTime) -> Result<u64> {
+        let directory = layout::temporaries();
+        let mut swept = 0;
+        for child in self.inner.store.children(&directory, None, usize::MAX).await? {
+            let key = directory.join(&child.name);
+            if self.is_older(&key, now, TEMPORARY).await? && self.inner.store.delete(&key).await? {
+                swept += 1;
+            }
+        }
+        Ok(swept)
+    }
+
+    async fn is_older(&self, key: &Key, now: SystemTime, than: Duration) -> Result<bool> {
+        let meta = self.inner.store.head(key).await?;
+        Ok(meta.is_some_and(|meta| now.duration_since(meta.modified).is_ok_and(|age| age > than)))
+    }
+
+    async fn sweep_uploads(&self, now: SystemTime) -> Result<u64> {
+        let mut swept = 0;
+        for child in self.inner.store.children(&layout::uploads(), None, usize::MAX).await? {
+            let directory = layout::upload(&child.name);
+            let children = self.inner.store.children(&directory, None, usize::MAX).await?;
+            let Some(newest) = children.iter().find(|child| !child.is_directory) else { continue };
+            let ended = !children.iter().any(|child| child.is_directory);
+            // One that has no parts was closed or cancelled, or has not begun: it is worth an hour.
+            let age = if ended { TEMPORARY } else { UPLOAD };
+            if !self.is_older(&directory.join(&newest.name), now, age).await? {
+                continue;
+            }
+            self.sweep_upload(&directory, &children).await?;
+            swept += 1;
+        }
+        Ok(swept)
+    }
+
+    async fn sweep_upload(&self, directory: &Key, children: &[crate::store::Child]) -> Result<()> {
+        let parts = directory.join("parts");
+        for part in self.inner.store.children(&parts, None, usize::MAX).await? {
+            self.inner.store.delete(&parts.join(&part.name)).await?;
+        }
+        // The newest version goes last: until then the upload reads as what it is.
+        for child in children.iter().rev().filter(|child| !child.is_directory) {
+            self.inner.store.delete(&directory.join(&child.name)).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,93 @@
+//! Tags: one register each, listed by names alone.
+
+use super::register::{Author, Draft, Head, Op};
+use super::{Register, Registry, RegistryError, Result, layout};
+use crate::oci::{Digest, Reference, RepositoryName, Tag};
+
+/// How many names are looked at in one listing.
+const PAGE: usize = 1_000;
+
+impl Registry {
+    /// Up to `limit` tags that are set, in lexical order, those after `last` only; and whether there are more.
+    pub async fn tags(
+        &self,
+        repository: &RepositoryName,
+        last: Option<&str>,
+        limit: usize,
+    ) -> Result<(Vec<Tag>, bool)> {
+        self.require(repository).await?;
+        let mut tags = Vec::new();
+        let mut after = last.map(|last| format!("{last}!/"));
+        loop {
+            let names = self.tag_names(repository, after.as_deref()).await?;
+            for tag in &names {
+                if !self.is_set(&Register::Tag(repository.clone(), tag.clone()).key()).await? {
+                    continue;
+                }
+                if tags.len() == limit {
+                    return Ok((tags, true));
+                }
+                tags.push(tag.clone());
+            }
+            match names.last() {
+                Some(tag) if names.len() == PAGE => after = Some(format!("{tag}!/")),
+                Some(_) | None => return Ok((tags, false)),
+            }
+        }
+    }
+
+    async fn tag_names(&self, repository: &RepositoryName, after: Option<&str>) -> Result<Vec<Tag>> {
+        let children = self.inner.store.children(&layout::tags(repository), after, PAGE).await?;
+        Ok(children.iter().filter_map(|child| child.name.strip_suffix(layout::SEPARATOR)?.parse().ok()).collect())
+    }
+
+    /// The tag's head, if the tag is set.
+    pub async fn tag(&self, repository: &RepositoryName, tag: &Tag) -> Result<Head> {
+        let head = self.head_if_set(&Register::Tag(repository.clone(), tag.clone())).await?;
+        head.ok_or_else(|| unknown(repository, tag.clone().into()))
+    }
+
+    /// Every tag that points to this digest.
+    pub async fn tags_of(&self, repository: &RepositoryName, digest: &Digest) -> Result<Vec<(Tag, Head)>> {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let names = self.tag_names(repository, after.as_deref()).await?;
+            for tag in &names {
+                let head = self.head_if_set(&Register::Tag(repository.clone(), tag.clone())).await?;
+                found.extend(head.filter(|head| head.entry.digest == *digest).map(|head| (tag.clone(), head)));
+            }
+            match names.last() {
+                Some(tag) if names.len() == PAGE => after = Some(format!("{tag}!/")),
+                Some(_) | None => return Ok(found),
+            }
+        }
+    }
+
+    /// Ends a tag. What it points to stays.
+    pub async fn delete_tag(&self, repository: &RepositoryName, tag: &Tag, author: &Author) -> Result<()> {
+        let register = Register::Tag(repository.clone(), tag.clone());
+        self.tag(repository, tag).await?;
+        let ticket = self.journal().record(vec![register.clone()]).await?;
+        let ended = self.end_tag(&register, None, author).await;
+        ticket.settle();
+        if ended? { Ok(()) } else { Err(unknown(repository, tag.clone().into())) }
+    }
+
+    /// Ends a tag, if it is set and (where one is given) points to this digest. The journal has named it.
+    pub(super) async fn end_tag(&self, register: &Register, only: Option<&Digest>, author: &Author) -> Result<bool> {
+        loop {
+            let head = self.head_if_set(register).await?;
+            let Some(head) = head.filter(|head| only.is_none_or(|only| head.entry.digest == *only)) else {
+                return Ok(false);
+            };
+            let draft = Draft::from_entry(&head.entry, Op::Delete);
+            if self.land(register, Some(&head), &draft, author).await?.is_some() {
+                return Ok(true);
+            }
+        }
+    }
+}
+
+pub(super) fn unknown(repository: &RepositoryName, reference: Reference) -> RegistryError {
+    RegistryError::ManifestUnknown { repository: repository.clone(), reference }
+}

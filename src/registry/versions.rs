@@ -1,0 +1,151 @@
+//! Numbered versions in a directory: the mechanism under every register, access document, term and cursor.
+//!
+//! Version n is the key `<directory>/<inverted n>`, so that the newest is listed first; creating version n+1 is the
+//! only way to change anything, and of two writers that try, the store lets one.
+
+use bytes::Bytes;
+
+use super::Result;
+use crate::store::{Child, Durability, Key, PutNew, Store};
+
+/// A writer that meets more versions than this clears away old ones.
+const COMPACT_EVERY: u64 = 64;
+
+/// How long a superseded version is kept, in milliseconds.
+const KEPT_MILLIS: u128 = 24 * 3600 * 1000;
+
+/// The newest version of a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Newest {
+    /// 1, 2, 3 ...
+    pub number: u64,
+    /// What it says.
+    pub value: Bytes,
+}
+
+/// The number of a version, from its name.
+pub fn number(name: &str) -> Option<u64> {
+    if name.len() != 16 {
+        return None;
+    }
+    u64::from_str_radix(name, 16).ok().map(|inverted| u64::MAX - inverted)
+}
+
+/// The name of a version.
+pub fn name(number: u64) -> String {
+    format!("{:016x}", u64::MAX - number)
+}
+
+/// The newest version's number and hint, by one listing.
+pub async fn newest_number(store: &Store, directory: &Key) -> Result<Option<(u64, Option<String>)>> {
+    let children = store.children(directory, None, 2).await?;
+    let Some(number) = children.first().and_then(|child| number(&child.name)) else { return Ok(None) };
+    let hint =
+        children.get(1).and_then(|child| child.name.strip_prefix(&format!("{}!", name(number))).map(str::to_owned));
+    Ok(Some((number, hint)))
+}
+
+/// The newest version, by one listing and one read.
+pub async fn newest(store: &Store, directory: &Key) -> Result<Option<Newest>> {
+    // A version that is compacted between listing and reading has a newer one in its place: look again.
+    for _ in 0..16 {
+        let Some((number, _)) = newest_number(store, directory).await? else { return Ok(None) };
+        if let Some(value) = store.read(&directory.join(name(number))).await? {
+            return Ok(Some(Newest { number, value }));
+        }
+    }
+    Err(super::RegistryError::Corrupt { key: directory.to_string(), why: "its newest version cannot be read".into() })
+}
+
+/// All versions, newest first.
+pub async fn all(store: &Store, directory: &Key) -> Result<Vec<Newest>> {
+    let mut versions = Vec::new();
+    for number in numbers(&store.children(directory, None, usize::MAX).await?) {
+        if let Some(value) = store.read(&directory.join(name(number))).await? {
+            versions.push(Newest { number, value });
+        }
+    }
+    Ok(versions)
+}
+
+fn numbers(children: &[Child]) -> Vec<u64> {
+    children.iter().filter_map(|child| number(&child.name)).collect()
+}
+
+/// Creates version `number`; false where another writer was first.
+pub async fn land(store: &Store, directory: &Key, number: u64, value: Bytes, durability: Durability) -> Result<bool> {
+    let landed = match store.put_new(&directory.join(name(number)), value, durability).await? {
+        PutNew::Created => true,
+        PutNew::Exists(_) => false,
+    };
+    if landed && number.is_multiple_of(COMPACT_EVERY) {
+        compact(store, directory, number).await?;
+    }
+    Ok(landed)
+}
+
+/// Creates the next version, whatever the newest is by then. The value is made from the newest.
+pub async fn append(
+    store: &Store,
+    directory: &Key,
+    durability: Durability,
+    mut value: impl FnMut(Option<&Newest>) -> Bytes,
+) -> Result<u64> {
+    loop {
+        let head = newest(store, directory).await?;
+        let next = head.as_ref().map_or(1, |head| head.number + 1);
+        if land(store, directory, next, value(head.as_ref()), durability).await? {
+            return Ok(next);
+        }
+    }
+}
+
+/// Deletes versions that have been superseded for a day, with their hints. The newest stays.
+async fn compact(store: &Store, directory: &Key, newest: u64) -> Result<()> {
+    let now = store.now().await?;
+    let children = store.children(directory, None, usize::MAX).await?;
+    let mut superseded_long_ago = false;
+    for child in &children {
+        let Some(number) = child.name.get(..16).and_then(number) else { continue };
+        let key = directory.join(&child.name);
+        if superseded_long_ago && number < newest {
+            store.delete(&key).await?;
+        } else if let Some(meta) = store.head(&key).await? {
+            // All older ones were superseded when this one was made, or earlier.
+            superseded_long_ago = now.duration_since(meta.modified).is_ok_and(|age| age.as_millis() > KEPT_MILLIS);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::store::memory::MemoryStore;
+
+    #[test]
+    fn newer_versions_have_smaller_names() {
+        assert!(name(2) < name(1));
+        assert_eq!(number(&name(7)), Some(7));
+        assert_eq!(number("parts"), None);
+        assert_eq!(number("fffffffffffffffe!set"), None);
+    }
+
+    #[tokio::test]
+    async fn every_append_gets_a_number_of_its_own() {
+        let store: Store = Arc::new(MemoryStore::default());
+        let directory = Key::new("a").unwrap();
+        let appends = (0..20).map(|n| {
+            let (store, directory) = (store.clone(), directory.clone());
+            tokio::spawn(async move {
+                append(&store, &directory, Durability::Durable, |_| Bytes::from(n.to_string())).await.unwrap()
+            })
+        });
+        let mut numbers: Vec<u64> = futures::future::join_all(appends).await.into_iter().map(Result::unwrap).collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, (1..=20).collect::<Vec<_>>());
+        assert_eq!(newest(&store, &directory).await.unwrap().unwrap().number, 20);
+    }
+}

@@ -1,0 +1,102 @@
+//! The registry over HTTP: a pure route parser, thin handlers, the access document in force, TLS, metrics, probes.
+//!
+//! Up to four listeners: serving (`/v2/`, `/token`), internal (the admin API and `/v2/`, always TLS), metrics and
+//! health. The serving and internal ones share everything but their challenge: within the cluster it is Basic, so that
+//! a replicator needs no external name.
+
+pub mod blobs;
+pub mod dispatch;
+pub mod documents;
+pub mod extension;
+pub mod fault;
+pub mod gate;
+pub mod internal;
+pub mod journal;
+pub mod listen;
+pub mod listing;
+pub mod manifests;
+pub mod metrics;
+pub mod probes;
+pub mod route;
+pub mod tls;
+pub mod token;
+pub mod uploads;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Mutex, Notify};
+
+use crate::admin::KeySet;
+use crate::auth::Configured;
+use crate::registry::Registry;
+
+pub use fault::Fault;
+pub use gate::Gate;
+
+/// What the server is told once.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// The endpoints that clients use, `scheme://host[:port]`; the first is the default. Realms of challenges.
+    pub external_urls: Vec<String>,
+    /// The UID of the Registry object; absent outside a cluster.
+    pub registry_uid: Option<String>,
+}
+
+/// A registry server. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Server {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    registry: Registry,
+    settings: Settings,
+    gate: ArcSwap<Gate>,
+    documents: Mutex<documents::Documents>,
+    store_seen: probes::StoreSeen,
+    draining: AtomicBool,
+    edges_changed: Notify,
+    metrics: metrics::Metrics,
+}
+
+impl Server {
+    /// A server that lets in nobody but those configured until it has a document: call [`Server::poll_documents`].
+    pub fn new(registry: Registry, settings: Settings, keys: KeySet, configured: Configured) -> Self {
+        let documents = documents::Documents::new(keys, configured);
+        let gate = documents.gate(&settings);
+        let inner = Inner {
+            registry,
+            settings,
+            gate: ArcSwap::from_pointee(gate),
+            documents: Mutex::new(documents),
+            store_seen: probes::StoreSeen::default(),
+            draining: AtomicBool::new(false),
+            edges_changed: Notify::new(),
+            metrics: metrics::Metrics::default(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The registry that is served.
+    pub fn registry(&self) -> &Registry {
+        &self.inner.registry
+    }
+
+    /// What decisions are made from now.
+    pub fn gate(&self) -> Arc<Gate> {
+        self.inner.gate.load_full()
+    }
+
+    /// From now on not ready: no new clients are to be sent here.
+    pub fn drain(&self) {
+        self.inner.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// The metrics.
+    pub fn metrics(&self) -> &metrics::Metrics {
+        &self.inner.metrics
+    }
+}

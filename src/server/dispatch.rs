@@ -1,0 +1,197 @@
+//! One request: route, caller, right, handler, answer; and what is logged and counted of it.
+
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
+use axum::response::Response;
+
+use super::fault::{Challenge, Fault};
+use super::gate::{Caller, Gate};
+use super::route::{Route, RouteError};
+use super::{Server, blobs, extension, listing, manifests, token, uploads};
+use crate::auth::{Identity, Permission};
+use crate::oci::{ErrorCode, RepositoryName};
+use crate::registry::{Author, Cause};
+
+/// `registry/2.0`: old clients look for it.
+const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// How a listener asks for credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Endpoint {
+    /// Clients: a token is to be fetched.
+    Serving,
+    /// The cluster's inside: a password is to be sent.
+    Internal,
+}
+
+/// What a handler gets.
+pub struct Call {
+    /// The server.
+    pub server: Server,
+    /// Who may do what, as of this request.
+    pub gate: std::sync::Arc<Gate>,
+    /// Who is asking.
+    pub caller: Caller,
+    /// The request without its body.
+    pub parts: Parts,
+}
+
+impl Call {
+    /// Lets the caller do this, or not.
+    pub fn authorize(&self, permission: Permission, repository: &RepositoryName) -> Result<(), Fault> {
+        self.gate.authorize(&self.caller, permission, repository)?;
+        match permission {
+            Permission::Push | Permission::Delete => self.server.require_writable(),
+            Permission::Pull | Permission::List => Ok(()),
+        }
+    }
+
+    /// Who writes, for the history.
+    pub fn author(&self) -> Author {
+        let cause = match self.caller.identity {
+            Identity::Replicator { .. } => Cause::Replication,
+            Identity::Anonymous | Identity::User { .. } | Identity::Robot { .. } => Cause::Client,
+        };
+        Author { actor: self.caller.identity.to_string(), cause }
+    }
+
+    /// A header, if it is there and text.
+    pub fn header(&self, name: impl header::AsHeaderName) -> Option<&str> {
+        self.parts.headers.get(name)?.to_str().ok()
+    }
+
+    /// The value of a query parameter.
+    pub fn query(&self, name: &str) -> Option<String> {
+        query_values(&self.parts, name).into_iter().next()
+    }
+}
+
+/// All values of a query parameter.
+pub fn query_values(parts: &Parts, name: &str) -> Vec<String> {
+    form_values(parts.uri.query().unwrap_or_default(), name)
+}
+
+/// All values of a parameter in a form or query.
+pub fn form_values(form: &str, name: &str) -> Vec<String> {
+    let decode = |text: &str| {
+        let spaced = text.replace('+', " ");
+        percent_encoding::percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
+    };
+    let pairs = form.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    pairs.filter(|(key, _)| decode(key) == name).map(|(_, value)| decode(value)).collect()
+}
+
+/// Serves clients.
+pub async fn serve(State(server): State<Server>, request: Request) -> Response {
+    answer(server, Endpoint::Serving, request).await
+}
+
+/// Serves `/v2/` on the internal listener.
+pub async fn serve_internally(State(server): State<Server>, request: Request) -> Response {
+    answer(server, Endpoint::Internal, request).await
+}
+
+async fn answer(server: Server, endpoint: Endpoint, request: Request) -> Response {
+    let started = Instant::now();
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let host = host(&request);
+    let route = Route::parse(&path);
+    let class = route.as_ref().map_or("unknown", Route::class);
+    let handled = match route {
+        Ok(route) => handle(server.clone(), route, request).await,
+        Err(error) => Err(invalid_route(&error, &method)),
+    };
+    let realm = |challenge: &Challenge| server.challenge(endpoint, host.as_deref(), challenge);
+    let mut response = handled.unwrap_or_else(|fault| fault.into_response(&realm));
+    let id = crate::registry::nonce();
+    let headers = response.headers_mut();
+    headers.insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
+    headers.extend(HeaderValue::try_from(&id).ok().map(|id| (REQUEST_ID, id)));
+    let (status, elapsed) = (response.status(), started.elapsed());
+    server.metrics().observe(class, &method, status, elapsed);
+    tracing::info!(target: "regatta::access", %method, path, status = status.as_u16(), ms = elapsed.as_secs_f64() * 1e3, id, "served");
+    response
+}
+
+fn host(request: &Request) -> Option<String> {
+    let header = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    header.map(str::to_owned).or_else(|| request.uri().authority().map(ToString::to_string))
+}
+
+/// A tag that is none cannot exist: reading it is 404, setting it 400.
+fn invalid_route(error: &RouteError, method: &Method) -> Fault {
+    let bad = |code| Fault::new(StatusCode::BAD_REQUEST, code, error.to_string());
+    match error {
+        RouteError::Unknown => Fault::no_route(),
+        RouteError::Name(_) => bad(ErrorCode::NameInvalid),
+        RouteError::Digest(_) => bad(ErrorCode::DigestInvalid),
+        RouteError::Tag(_) if *method == Method::PUT => bad(ErrorCode::TagInvalid),
+        RouteError::Tag(_) => Fault::new(StatusCode::NOT_FOUND, ErrorCode::ManifestUnknown, error.to_string()),
+    }
+}
+
+async fn handle(server: Server, route: Route, request: Request) -> Result<Response, Fault> {
+    let gate = server.gate();
+    let (parts, body) = request.into_parts();
+    if route == Route::Token {
+        return token::handle(&gate, &parts, body).await;
+    }
+    let caller = gate.authenticate(&parts.headers).await?;
+    let call = Call { server, gate, caller, parts };
+    match route {
+        Route::Base => base(&call),
+        Route::Token => Err(Fault::no_route()),
+        Route::Catalog => listing::catalog(&call).await,
+        Route::Tags(name) => listing::tags(&call, &name).await,
+        Route::Referrers(name, digest) => listing::referrers(&call, &name, &digest).await,
+        Route::Manifest(name, reference) => manifests::handle(call, name, reference, body).await,
+        Route::Blob(name, digest) => blobs::handle(&call, &name, &digest).await,
+        Route::Uploads(name) => uploads::begin(&call, &name, body).await,
+        Route::Upload(name, id) => uploads::handle(&call, &name, &id, body).await,
+        Route::Cursor(edge) => extension::cursor(&call, &edge, body).await,
+    }
+}
+
+/// 401 without credentials whenever authentication exists, even with public projects: `docker login` relies on it.
+fn base(call: &Call) -> Result<Response, Fault> {
+    if call.caller.identity == Identity::Anonymous && !call.caller.presented {
+        return Err(Fault::unauthenticated(None));
+    }
+    match call.parts.method {
+        Method::GET | Method::HEAD => {
+            let mut response = Response::new(Body::from("{}"));
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            Ok(response)
+        }
+        _ => Err(Fault::method("GET, HEAD")),
+    }
+}
+
+impl Server {
+    /// The value of `WWW-Authenticate`. The realm is the configured endpoint that `Host` names, else the first; what
+    /// a client sent is never echoed.
+    fn challenge(&self, endpoint: Endpoint, host: Option<&str>, challenge: &Challenge) -> String {
+        let urls = &self.inner.settings.external_urls;
+        let named = urls.iter().find(|url| host.is_some() && url.split_once("://").map(|(_, rest)| rest) == host);
+        let (Endpoint::Serving, Some(url)) = (endpoint, named.or(urls.first())) else {
+            return "Basic realm=\"regatta\"".to_owned();
+        };
+        let mut value = format!("Bearer realm=\"{url}/token\",service=\"{}\"", self.audience());
+        if let Some(scope) = &challenge.scope {
+            value.push_str(&format!(",scope=\"{scope}\""));
+        }
+        if let Some(error) = challenge.error {
+            value.push_str(&format!(",error=\"{error}\""));
+        }
+        value
+    }
+}
+
+/// The length that a request announces.
+pub fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}

@@ -1,0 +1,53 @@
+//! `/v2/_regatta/replication/cursor/<edge>`: where an edge that ends here is in its source's journal.
+//!
+//! An extension as the distribution spec has them (`_<extension>/<component>/<module>`), for replicators only. It lies
+//! with the destination so that a source that was restored from a backup is noticed.
+
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::response::Response;
+
+use super::Fault;
+use super::dispatch::Call;
+use crate::admin::DestinationCursor;
+use crate::auth::Identity;
+use crate::oci::ErrorCode;
+use crate::registry::edges::is_edge_id;
+
+/// A cursor has some hundred bytes an origin.
+const LONGEST: usize = 1024 * 1024;
+
+/// GET and PUT of a cursor.
+pub async fn cursor(call: &Call, edge: &str, body: Body) -> Result<Response, Fault> {
+    match call.caller.identity {
+        Identity::Replicator { .. } => {}
+        Identity::Anonymous => return Err(Fault::unauthenticated(None)),
+        Identity::User { .. } | Identity::Robot { .. } => return Err(Fault::denied()),
+    }
+    if !is_edge_id(edge) {
+        return Err(Fault::no_route());
+    }
+    match call.parts.method {
+        Method::GET => get(call, edge).await,
+        Method::PUT => put(call, edge, body).await,
+        _ => Err(Fault::method("GET, PUT")),
+    }
+}
+
+async fn get(call: &Call, edge: &str) -> Result<Response, Fault> {
+    let cursor = call.server.registry().edge_cursor(edge).await?.ok_or_else(Fault::no_route)?;
+    let mut response = Response::new(Body::from(cursor));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(response)
+}
+
+async fn put(call: &Call, edge: &str, body: Body) -> Result<Response, Fault> {
+    call.server.require_writable()?;
+    let bad = |message: String| Fault::new(StatusCode::BAD_REQUEST, ErrorCode::Unsupported, message);
+    let bytes = to_bytes(body, LONGEST).await.map_err(|error| bad(error.to_string()))?;
+    serde_json::from_slice::<DestinationCursor>(&bytes).map_err(|error| bad(error.to_string()))?;
+    call.server.registry().put_edge_cursor(edge, bytes).await?;
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    Ok(response)
+}

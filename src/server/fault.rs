@@ -1,0 +1,168 @@
+//! Errors as clients see them: a status, a code of the specification, and what to do.
+
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use serde_json::{Value, json};
+
+use crate::oci::{ErrorBody, ErrorCode};
+use crate::registry::RegistryError;
+use crate::store::StoreError;
+
+/// A refusal or a failure.
+#[derive(Debug)]
+pub struct Fault {
+    /// The status.
+    pub status: StatusCode,
+    code: ErrorCode,
+    message: String,
+    detail: Value,
+    /// Asks for credentials.
+    pub challenge: Option<Challenge>,
+    headers: Vec<(header::HeaderName, HeaderValue)>,
+}
+
+/// What a `WWW-Authenticate` says beside the realm.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Challenge {
+    /// The scope to ask for.
+    pub scope: Option<String>,
+    /// Only where a token was sent.
+    pub error: Option<&'static str>,
+}
+
+impl Fault {
+    /// A plain one.
+    pub fn new(status: StatusCode, code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), detail: Value::Null, challenge: None, headers: Vec::new() }
+    }
+
+    /// With a detail for programs.
+    #[must_use]
+    pub fn with_detail(mut self, detail: Value) -> Self {
+        self.detail = detail;
+        self
+    }
+
+    /// With a header of its own.
+    #[must_use]
+    pub fn with_header(mut self, name: header::HeaderName, value: impl TryInto<HeaderValue>) -> Self {
+        self.headers.extend(value.try_into().ok().map(|value| (name, value)));
+        self
+    }
+
+    fn challenged(mut self, scope: Option<String>, error: Option<&'static str>) -> Self {
+        self.challenge = Some(Challenge { scope, error });
+        self
+    }
+
+    /// 401: nobody said who he is.
+    pub fn unauthenticated(scope: Option<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, "authentication required").challenged(scope, None)
+    }
+
+    /// 401: a token that is too narrow.
+    pub fn insufficient_scope(scope: String) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, "the token does not cover this; ask for another")
+            .challenged(Some(scope), Some("insufficient_scope"))
+    }
+
+    /// 401: a token that does not verify.
+    pub fn bad_token() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, "the token is expired or not of this registry")
+            .challenged(None, Some("invalid_token"))
+    }
+
+    /// 401: a wrong login or password.
+    pub fn bad_credentials() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, "wrong user name or password")
+            .challenged(None, None)
+    }
+
+    /// 403: not this one.
+    pub fn denied() -> Self {
+        Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, "you may not do this here; ask for a role in the project")
+    }
+
+    /// 404: no such route.
+    pub fn no_route() -> Self {
+        Self::new(StatusCode::NOT_FOUND, ErrorCode::Unsupported, "no such path")
+    }
+
+    /// 405: another method.
+    pub fn method(allowed: &'static str) -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported, format!("allowed here: {allowed}"))
+            .with_header(header::ALLOW, allowed)
+    }
+
+    /// 500: a defect, told to the log and not to the client.
+    pub fn unknown(error: &dyn std::error::Error) -> Self {
+        tracing::error!(error = %chain(error), "a request failed");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::Unknown, "the registry failed; its log says more")
+    }
+
+    /// 503: try again.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, message)
+            .with_header(header::RETRY_AFTER, "5")
+    }
+
+    /// As a response. `realm` makes the challenge.
+    pub fn into_response(self, realm: &dyn Fn(&Challenge) -> String) -> Response {
+        let body = ErrorBody::one(self.code, self.message, self.detail);
+        let mut response = Response::new(Body::from(crate::registry::register::to_json(&body)));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(challenge) = &self.challenge
+            && let Ok(value) = HeaderValue::try_from(realm(challenge))
+        {
+            headers.insert(header::WWW_AUTHENTICATE, value);
+        }
+        headers.extend(self.headers);
+        response
+    }
+}
+
+/// An error with all its sources, for the log.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let sources = std::iter::successors(Some(error), |error| error.source());
+    sources.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+impl From<RegistryError> for Fault {
+    fn from(error: RegistryError) -> Self {
+        use ErrorCode as Code;
+        let message = error.to_string();
+        let with = |status, code| Self::new(status, code, message.clone());
+        match &error {
+            RegistryError::Store(StoreError::Full { .. }) => {
+                tracing::error!(error = %chain(&error), "the store is full");
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, Code::Unavailable, "the registry's storage is full")
+            }
+            RegistryError::Store(StoreError::Io { .. } | StoreError::Unsuitable { .. })
+            | RegistryError::Corrupt { .. }
+            | RegistryError::Journal(_) => Self::unknown(&error),
+            RegistryError::ReadOnly => Self::unavailable(message),
+            RegistryError::BlobUnknown { digest, .. } => {
+                with(StatusCode::NOT_FOUND, Code::BlobUnknown).with_detail(json!({ "digest": digest }))
+            }
+            RegistryError::ManifestUnknown { reference, .. } => {
+                with(StatusCode::NOT_FOUND, Code::ManifestUnknown).with_detail(json!({ "reference": reference }))
+            }
+            RegistryError::NameUnknown(name) => {
+                with(StatusCode::NOT_FOUND, Code::NameUnknown).with_detail(json!({ "name": name }))
+            }
+            RegistryError::UploadUnknown(_) => with(StatusCode::NOT_FOUND, Code::BlobUploadUnknown),
+            RegistryError::UploadRange { expected } => with(StatusCode::RANGE_NOT_SATISFIABLE, Code::BlobUploadInvalid)
+                .with_header(header::RANGE, format!("0-{}", expected.saturating_sub(1))),
+            RegistryError::SizeInvalid { .. } => with(StatusCode::BAD_REQUEST, Code::SizeInvalid),
+            RegistryError::DigestMismatch { .. } => with(StatusCode::BAD_REQUEST, Code::DigestInvalid),
+            RegistryError::Manifest(_) => with(StatusCode::BAD_REQUEST, Code::ManifestInvalid),
+            RegistryError::ReferencesUnknown { missing, .. } => {
+                with(StatusCode::BAD_REQUEST, Code::ManifestBlobUnknown).with_detail(json!({ "missing": missing }))
+            }
+            RegistryError::Body(_) => with(StatusCode::BAD_REQUEST, Code::BlobUploadInvalid),
+        }
+    }
+}

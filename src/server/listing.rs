@@ -1,0 +1,115 @@
+//! tags/list, _catalog and referrers.
+
+use axum::body::Body;
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::response::Response;
+use serde_json::{Value, json};
+
+use super::Fault;
+use super::dispatch::Call;
+use crate::auth::{Identity, Permission};
+use crate::oci::{Digest, ErrorCode, MediaType, RepositoryName};
+
+/// The most names of one page, and how many there are where a client does not say.
+const PAGE: usize = 1_000;
+
+const FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");
+
+/// `/v2/<name>/tags/list`
+pub async fn tags(call: &Call, name: &RepositoryName) -> Result<Response, Fault> {
+    get_only(call)?;
+    call.authorize(Permission::List, name)?;
+    let limit = limit(call)?;
+    let last = call.query("last").filter(|last| !last.is_empty());
+    let (tags, more) = call.server.registry().tags(name, last.as_deref(), limit).await?;
+    let next = tags.last().filter(|_| more).map(|last| format!("/v2/{name}/tags/list?n={limit}&last={last}"));
+    Ok(page(&json!({ "name": name, "tags": tags }), next))
+}
+
+/// `/v2/_catalog`: what the caller may list, and nothing of what he may not.
+pub async fn catalog(call: &Call) -> Result<Response, Fault> {
+    get_only(call)?;
+    let scope = "registry:catalog:*".to_owned();
+    if call.caller.identity == Identity::Anonymous {
+        return Err(Fault::unauthenticated(Some(scope)));
+    }
+    if call.caller.scope.as_ref().is_some_and(|granted| !granted.catalog) {
+        return Err(Fault::insufficient_scope(scope));
+    }
+    let limit = limit(call)?;
+    let (names, more) = readable(call, limit).await?;
+    let next = names
+        .last()
+        .filter(|_| more)
+        .map(|last| format!("/v2/_catalog?n={limit}&last={}", last.as_str().replace('/', "%2F")));
+    Ok(page(&json!({ "repositories": names }), next))
+}
+
+async fn readable(call: &Call, limit: usize) -> Result<(Vec<RepositoryName>, bool), Fault> {
+    let mut names: Vec<RepositoryName> = Vec::new();
+    let mut last = call.query("last").filter(|last| !last.is_empty());
+    if limit == 0 {
+        return Ok((names, false));
+    }
+    loop {
+        let batch = call.server.registry().repositories(last.as_deref(), PAGE).await?;
+        let Some(end) = batch.last() else { return Ok((names, false)) };
+        last = Some(end.to_string());
+        for name in batch {
+            if !call.gate.allows(&call.caller, Permission::List, &name) {
+                continue;
+            }
+            if names.len() == limit {
+                return Ok((names, true));
+            }
+            names.push(name);
+        }
+    }
+}
+
+/// `/v2/<name>/referrers/<digest>`: never 404.
+pub async fn referrers(call: &Call, name: &RepositoryName, subject: &Digest) -> Result<Response, Fault> {
+    get_only(call)?;
+    call.authorize(Permission::Pull, name)?;
+    let mut manifests = call.server.registry().referrers(name, subject).await?;
+    let filter = call.query("artifactType");
+    if let Some(wanted) = &filter {
+        manifests.retain(|descriptor| descriptor.artifact_type.as_ref() == Some(wanted));
+    }
+    let body = json!({ "schemaVersion": 2, "mediaType": MediaType::OCI_INDEX, "manifests": manifests });
+    let mut response = page(&body, None);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MediaType::OCI_INDEX));
+    if filter.is_some() {
+        headers.insert(FILTERS_APPLIED, HeaderValue::from_static("artifactType"));
+    }
+    Ok(response)
+}
+
+fn get_only(call: &Call) -> Result<(), Fault> {
+    match call.parts.method {
+        Method::GET | Method::HEAD => Ok(()),
+        _ => Err(Fault::method("GET, HEAD")),
+    }
+}
+
+/// `n`, capped: CVE-2017-11468 and CVE-2023-2253 were a catalog that allocated whatever was asked for.
+fn limit(call: &Call) -> Result<usize, Fault> {
+    let Some(text) = call.query("n") else { return Ok(PAGE) };
+    match text.parse::<u64>() {
+        Ok(n) => Ok(usize::try_from(n).unwrap_or(PAGE).min(PAGE)),
+        Err(_) => {
+            let message = format!("`n` must be a whole number, found `{}`", text.chars().take(40).collect::<String>());
+            Err(Fault::new(StatusCode::BAD_REQUEST, ErrorCode::PaginationNumberInvalid, message))
+        }
+    }
+}
+
+fn page(body: &Value, next: Option<String>) -> Response {
+    let mut response = Response::new(Body::from(body.to_string()));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let link = next.and_then(|next| HeaderValue::try_from(format!("<{next}>; rel=\"next\"")).ok());
+    headers.extend(link.map(|link| (header::LINK, link)));
+    response
+}

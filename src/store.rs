@@ -1,0 +1,233 @@
+//! The key-value port under everything that the registry keeps, and its backends.
+//!
+//! A store creates keys, reads them, lists them in byte order and deletes them. Nothing appends and nothing compares
+//! and swaps: creating a key that does not exist is the only thing that two processes can contend for, and every
+//! filesystem and object store has that. This room knows nothing of registries.
+//!
+//! Every backend passes the one suite in `store::suite`.
+
+pub mod fs;
+mod key;
+pub mod memory;
+#[cfg(test)]
+pub mod suite;
+
+use std::io;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+
+pub use key::{Key, KeyError};
+
+/// A store, whatever is behind it.
+pub type Store = Arc<dyn Backend>;
+
+/// What a store must be able to do. Errors are the backend's; "not there" and "already there" are answers.
+pub trait Backend: Send + Sync + std::fmt::Debug {
+    /// Creates the key with this value, if no such key exists. What is found instead is answered, so that a writer
+    /// whose earlier try landed unnoticed recognises its own value.
+    fn put_new<'a>(&'a self, key: &'a Key, value: Bytes, durability: Durability) -> Answer<'a, PutNew>;
+
+    /// The whole value of a small key.
+    fn read<'a>(&'a self, key: &'a Key) -> Answer<'a, Option<Bytes>>;
+
+    /// A key's content, to be streamed.
+    fn open<'a>(&'a self, key: &'a Key) -> Answer<'a, Option<Object>>;
+
+    /// A key's size and age.
+    fn head<'a>(&'a self, key: &'a Key) -> Answer<'a, Option<Meta>>;
+
+    /// At most `limit` names directly below `directory`, in byte order, those after `after` only. A name with keys
+    /// below it sorts as if it ended in `/`, and is to be given so in `after`. A directory that does not exist is
+    /// empty.
+    fn children<'a>(&'a self, directory: &'a Key, after: Option<&'a str>, limit: usize) -> Answer<'a, Vec<Child>>;
+
+    /// Deletes a key; false where there was none.
+    fn delete<'a>(&'a self, key: &'a Key) -> Answer<'a, bool>;
+
+    /// Begins a temporary object that nobody sees until it is published.
+    fn temporary<'a>(&'a self, key: &'a Key) -> Answer<'a, Box<dyn Writer>>;
+
+    /// Gives a finished temporary object its name, if no such key exists; `Durable` puts its bytes on disk first,
+    /// however it was finished. The temporary is left where it is.
+    fn publish<'a>(&'a self, temporary: &'a Key, key: &'a Key, durability: Durability) -> Answer<'a, Published>;
+
+    /// Moves a key to a name that does not exist; false where the first does not exist or the second does.
+    fn rename<'a>(&'a self, from: &'a Key, to: &'a Key) -> Answer<'a, bool>;
+
+    /// The store's own clock.
+    fn now(&self) -> Answer<'_, SystemTime>;
+
+    /// The free and total bytes of what is behind the store, where it has bounds.
+    fn capacity(&self) -> Answer<'_, Option<Capacity>>;
+}
+
+/// What a backend's operation answers.
+pub type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
+
+/// Takes the bytes of a temporary object.
+pub trait Writer: Send {
+    /// Appends. The bytes may be on their way when this returns; an error of theirs comes with a later call.
+    fn write(&mut self, bytes: Bytes) -> Answer<'_, ()>;
+
+    /// All bytes are there; durable or not, as asked.
+    fn finish(self: Box<Self>, durability: Durability) -> Answer<'static, u64>;
+}
+
+/// Whether something must survive a power cut before it is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// It must.
+    Durable,
+    /// It need not: an upload in progress, a hint.
+    Volatile,
+}
+
+/// The outcome of [`Backend::put_new`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PutNew {
+    /// The key is there, with the value given: made by this call, or by an earlier try of it.
+    Created,
+    /// The key was there, with this other value.
+    Exists(Bytes),
+}
+
+/// The outcome of [`Backend::publish`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Published {
+    /// The key is new.
+    Created,
+    /// The key was there.
+    Exists,
+}
+
+/// Size and age of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Meta {
+    /// Bytes.
+    pub size: u64,
+    /// When the content was written, by the store's clock.
+    pub modified: SystemTime,
+}
+
+/// A name below a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Child {
+    /// One component of a key.
+    pub name: String,
+    /// Whether it has keys below it, rather than being one.
+    pub is_directory: bool,
+}
+
+impl Child {
+    /// Whether this sorts behind a name, which ends in `/` if it is a directory's.
+    fn is_after(&self, name: &str) -> bool {
+        let (own, end) = self.sort_key();
+        own.iter().chain(end).gt(name.as_bytes())
+    }
+
+    /// What names are ordered by.
+    fn sort_key(&self) -> (&[u8], &[u8]) {
+        (self.name.as_bytes(), if self.is_directory { b"/" } else { b"" })
+    }
+}
+
+/// Compares names as the byte order of whole keys does: a directory's ends in `/`.
+fn in_key_order(a: &Child, b: &Child) -> std::cmp::Ordering {
+    let (a, b) = (a.sort_key(), b.sort_key());
+    a.0.iter().chain(a.1).cmp(b.0.iter().chain(b.1))
+}
+
+/// Space behind a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capacity {
+    /// Bytes in all.
+    pub total: u64,
+    /// Bytes that can still be written.
+    pub free: u64,
+}
+
+/// An open key. It can be read to its end even if the key is deleted or renamed meanwhile.
+#[derive(Debug)]
+pub struct Object {
+    /// Size and age.
+    pub meta: Meta,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
+    File(std::fs::File),
+    Bytes(Bytes),
+}
+
+impl Object {
+    /// The bytes `start .. start + length`, in chunks.
+    pub fn stream(self, start: u64, length: u64) -> BoxStream<'static, io::Result<Bytes>> {
+        match self.content {
+            Content::File(file) => fs::stream(file, start, length),
+            Content::Bytes(bytes) => {
+                let from = usize::try_from(start).unwrap_or(usize::MAX).min(bytes.len());
+                let to = from.saturating_add(usize::try_from(length).unwrap_or(usize::MAX)).min(bytes.len());
+                Box::pin(futures::stream::iter([Ok(bytes.slice(from..to))]))
+            }
+        }
+    }
+
+    /// All bytes at once; for what is known to be small.
+    pub async fn read(self) -> io::Result<Bytes> {
+        use futures::TryStreamExt as _;
+        let size = self.meta.size;
+        let chunks: Vec<Bytes> = self.stream(0, size).try_collect().await?;
+        match <[Bytes; 1]>::try_from(chunks) {
+            Ok([only]) => Ok(only),
+            Err(chunks) => Ok(chunks.concat().into()),
+        }
+    }
+}
+
+/// A store that fails.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The disk or quota is full.
+    #[error("the store is full while {doing} `{key}`")]
+    Full {
+        /// What was under way.
+        doing: &'static str,
+        /// The key.
+        key: String,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// Anything else that the system says.
+    #[error("the store failed while {doing} `{key}`")]
+    Io {
+        /// What was under way.
+        doing: &'static str,
+        /// The key.
+        key: String,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The place cannot hold a store.
+    #[error("`{path}` cannot hold a store: {why}")]
+    Unsuitable {
+        /// Where.
+        path: String,
+        /// What is missing, and what to do.
+        why: String,
+    },
+}
+
+impl StoreError {
+    fn io(doing: &'static str, key: impl std::fmt::Display, source: io::Error) -> Self {
+        let key = key.to_string();
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { doing, key, source },
+            _ => Self::Io { doing, key, source },
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! A store in a directory: of a local disk, a cluster filesystem, or NFS.
+//!
+//! The order of system calls is the protocol:
+//!
+//! - a key is made as a temporary file, `fdatasync`ed, and *linked* to its name (never renamed over it, so that the
+//!   second of two writers loses); then the directory is `fsync`ed, and every directory on the way whose own entry is
+//!   not known to be on disk;
+//! - a key that was there already is `fsync`ed too before anybody is told so: whoever made it may not have come so far;
+//! - after a failing link, two links on the temporary mean that it was done: NFS retransmits.
+//!
+//! Small reads are done on the spot: in the page cache they cost less than the way to another thread. Whatever waits
+//! for the disk, and all that is written, goes to the blocking pool.
+
+mod directory;
+mod write;
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use rustix::fs::{CWD, RenameFlags};
+
+use super::{
+    Answer, Backend, Capacity, Child, Content, Durability, Key, Meta, Object, Published, PutNew, StoreError, Writer,
+};
+use directory::{DurableDirectories, smallest};
+use write::FileWriter;
+
+/// How much of a file is read at once when it is streamed.
+const CHUNK: u64 = 256 * 1024;
+
+/// A directory as a store.
+#[derive(Debug, Clone)]
+pub struct FsStore {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    root: PathBuf,
+    scratch: Key,
+    directories: DurableDirectories,
+}
+
+impl FsStore {
+    /// Opens the directory, makes it where it is absent, and probes whether it can hold a store. `scratch` is the
+    /// directory (a key) for the temporaries of small values.
+    pub fn open(root: &Path, scratch: Key) -> Result<Self, StoreError> {
+        std::fs::create_dir_all(root).map_err(|source| unsuitable(root, &source))?;
+        let root = root.canonicalize().map_err(|source| unsuitable(root, &source))?;
+        let directories = DurableDirectories::new(root.clone());
+        let store = Self { inner: Arc::new(Inner { root, scratch, directories }) };
+        store.inner.probe()?;
+        Ok(store)
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Inner) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let inner = Arc::clone(&self.inner);
+        match tokio::task::spawn_blocking(move || work(&inner)).await {
+            Ok(result) => result,
+            // The pool is shutting down, or the work panicked: either way nothing is known to have been done.
+            Err(source) => Err(StoreError::io("waiting for", "the blocking pool", io::Error::other(source))),
+        }
+    }
+}
+
+fn unsuitable(path: &Path, source: &io::Error) -> StoreError {
+    StoreError::Unsuitable {
+        path: path.display().to_string(),
+        why: format!("{source}; make it writable for the user that the registry runs as"),
+    }
+}
+
+impl Inner {
+    fn path(&self, key: &Key) -> PathBuf {
+        self.root.join(key.as_str())
+    }
+
+    /// Links must work, and names that differ in case must differ: both are promises of the storage protocol.
+    fn probe(&self) -> Result<(), StoreError> {
+        let nonce = random_name();
+        let (lower, upper) =
+            (self.scratch.join(format!("probe-{nonce}-a")), self.scratch.join(format!("probe-{nonce}-A")));
+        let refuse =
+            |why: &str| Err(StoreError::Unsuitable { path: self.root.display().to_string(), why: why.to_owned() });
+        let result =
+            match (self.create(&lower, b"1", Durability::Durable), self.create(&lower, b"2", Durability::Durable)) {
+                (Err(error), _) | (_, Err(error)) => refuse(&format!("{error}: {}", source_text(&error))),
+                (Ok(PutNew::Created), Ok(PutNew::Exists(_))) if self.path(&upper).exists() => {
+                    refuse("it folds upper and lower case; use a case-sensitive filesystem")
+                }
+                (Ok(PutNew::Created), Ok(PutNew::Exists(_))) => Ok(()),
+                (Ok(_), Ok(_)) => refuse("it does not refuse to create a file twice; use a filesystem with hard links"),
+            };
+        let _ = std::fs::remove_file(self.path(&lower));
+        result
+    }
+
+    fn create(&self, key: &Key, value: &[u8], durability: Durability) -> Result<PutNew, StoreError> {
+        let temporary = self.scratch.join(random_name());
+        let failed = |source| StoreError::io("writing", key, source);
+        write::file(self, &temporary, value, durability)?;
+        let published = self.link(&temporary, key, durability);
+        let _ = std::fs::remove_file(self.path(&temporary));
+        match published? {
+            Published::Created => Ok(PutNew::Created),
+            Published::Exists => match read_file(&self.path(key)).map_err(failed)? {
+                Some(stored) if stored.as_ref() == value => Ok(PutNew::Created),
+                Some(stored) => Ok(PutNew::Exists(stored)),
+                // It was there and is gone: deleted between the two calls. Nobody reuses the names of what is deleted.
+                None => Ok(PutNew::Exists(Bytes::new())),
+            },
+        }
+    }
+
+    fn link(&self, temporary: &Key, key: &Key, durability: Durability) -> Result<Published, StoreError> {
+        let (from, to) = (self.path(temporary), self.path(key));
+        let failed = |source| StoreError::io("linking", key, source);
+        let published = self.directories.with_parent(&to, || match std::fs::hard_link(&from, &to) {
+            Ok(()) => Ok(Published::Created),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(was_it_us(&from, &to)?),
+            Err(error) => Err(error),
+        });
+        let published = published.map_err(failed)?;
+        if durability == Durability::Durable {
+            self.directories.sync(&to).map_err(failed)?;
+        }
+        Ok(published)
+    }
+
+    fn meta(&self, key: &Key) -> Result<Option<Meta>, StoreError> {
+        found(std::fs::metadata(self.path(key)).and_then(|meta| to_meta(&meta)))
+            .map_err(|source| StoreError::io("looking at", key, source))
+    }
+
+    fn open_file(&self, key: &Key) -> Result<Option<Object>, StoreError> {
+        let open = || {
+            let file = File::open(self.path(key))?;
+            let meta = to_meta(&file.metadata()?)?;
+            Ok(Object { meta, content: Content::File(file) })
+        };
+        found(open()).map_err(|source| StoreError::io("opening", key, source))
+    }
+
+    fn remove(&self, key: &Key) -> Result<bool, StoreError> {
+        let path = self.path(key);
+        let failed = |source| StoreError::io("deleting", key, source);
+        let removed = found(std::fs::remove_file(&path)).map_err(failed)?.is_some();
+        if removed {
+            // An empty directory is only clutter; whoever needs it again makes it again. One that is not empty stays.
+            if let Some(parent) = path.parent() {
+                let _ = std::fs::remove_dir(parent);
+            }
+        }
+        Ok(removed)
+    }
+
+    fn rename(&self, from: &Key, to: &Key) -> Result<bool, StoreError> {
+        let (source, target) = (self.path(from), self.path(to));
+        let failed = |source| StoreError::io("renaming", from, source);
+        let renamed = self.directories.with_parent(&target, || {
+            // A missing source looks like a missing parent of the target; say which before anything is made.
+            if !source.exists() {
+                return Ok(false);
+            }
+            match rustix::fs::renameat_with(CWD, &source, CWD, &target, RenameFlags::NOREPLACE) {
+                Ok(()) => Ok(true),
+                Err(rustix::io::Errno::EXIST) => Ok(false),
+                Err(error) => Err(error.into()),
+            }
+        });
+        let renamed = renamed.map_err(failed)?;
+        if renamed {
+            self.directories.sync(&target).map_err(failed)?;
+            self.directories.sync_if_there(&source).map_err(failed)?;
+        }
+        Ok(renamed)
+    }
+
+    fn now(&self) -> Result<SystemTime, StoreError> {
+        let key = self.scratch.join(random_name());
+        write::file(self, &key, b"", Durability::Volatile)?;
+        let meta = self.meta(&key)?;
+        let _ = std::fs::remove_file(self.path(&key));
+        meta.map(|meta| meta.modified)
+            .ok_or_else(|| StoreError::io("reading the clock of", &key, io::ErrorKind::NotFound.into()))
+    }
+}
+
+/// After EEXIST: whether the name is a link to this very temporary, made by a try whose answer was lost.
+fn was_it_us(temporary: &Path, key: &Path) -> io::Result<Published> {
+    use std::os::unix::fs::MetadataExt as _;
+    let temporary = std::fs::metadata(temporary)?;
+    if temporary.nlink() < 2 {
+        return Ok(Published::Exists);
+    }
+    let ours = found(std::fs::metadata(key))?.is_some_and(|there| there.ino() == temporary.ino());
+    Ok(if ours { Published::Created } else { Published::Exists })
+}
+
+fn to_meta(meta: &std::fs::Metadata) -> io::Result<Meta> {
+    if meta.is_dir() {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    Ok(Meta { size: meta.len(), modified: meta.modified()? })
+}
+
+/// `NotFound`, also because a component on the way is a file, is an answer.
+fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn read_file(path: &Path) -> io::Result<Option<Bytes>> {
+    let Some(mut file) = found(File::open(path))? else { return Ok(None) };
+    let mut bytes = Vec::with_capacity(usize::try_from(file.metadata()?.len()).unwrap_or_default());
+    file.read_to_end(&mut bytes)?;
+    Ok(Some(bytes.into()))
+}
+
+fn source_text(error: &StoreError) -> String {
+    std::error::Error::source(error).map(ToString::to_string).unwrap_or_default()
+}
+
+/// A name that no other process makes.
+fn random_name() -> String {
+    let mut bytes = [0_u8; 16];
+    // Randomness that fails leaves zeros, and then a collision that `create_new` refuses: an error, never a mix-up.
+    let _ = getrandom::fill(&mut bytes);
+    hex::encode(bytes)
+}
+
+/// Streams a part of a file through the blocking pool.
+pub(super) fn stream(file: File, start: u64, length: u64) -> BoxStream<'static, io::Result<Bytes>> {
+    let file = Arc::new(file);
+    Box::pin(futures::stream::try_unfold((start, length), move |(at, left)| {
+        let file = Arc::clone(&file);
+        async move {
+            if left == 0 {
+                return Ok(None);
+            }
+            let wanted = left.min(CHUNK);
+            let chunk = read_chunk(file, at, wanted, length).await?;
+            Ok(Some((chunk, (at + wanted, left - wanted))))
+        }
+    }))
+}
+
+async fn read_chunk(file: Arc<File>, at: u64, wanted: u64, whole: u64) -> io::Result<Bytes> {
+    let read = move || {
+        let mut chunk = vec![0; usize::try_from(wanted).map_err(io::Error::other)?];
+        // A file that is shorter than it was is an error, never a clean end.
+        file.read_exact_at(&mut chunk, at)?;
+        Ok(chunk.into())
+    };
+    // What is small is as good as always in the page cache.
+    if whole <= 64 * 1024 { read() } else { tokio::task::spawn_blocking(read).await.map_err(io::Error::other)? }
+}
+
+impl Backend for FsStore {
+    fn put_new<'a>(&'a self, key: &'a Key, value: Bytes, durability: Durability) -> Answer<'a, PutNew> {
+        let key = key.clone();
+        Box::pin(self.blocking(move |inner| inner.create(&key, &value, durability)))
+    }
+
+    fn read<'a>(&'a self, key: &'a Key) -> Answer<'a, Option<Bytes>> {
+        let read = read_file(&self.inner.path(key)).map_err(|source| StoreError::io("reading", key, source));
+        Box::pin(std::future::ready(read))
+    }
+
+    fn open<'a>(&'a self, key: &'a Key) -> Answer<'a, Option<Object>> {
+        Box::pin(std::future::ready(self.inner.open_file(key)))
+    }
+
+    fn head<'a>(&'a self, key: &'a Key) -> Answer<'a, Option<Meta>> {
+        Box::pin(std::future::ready(self.inner.meta(key)))
+    }
+
+    fn children<'a>(&'a self, directory: &'a Key, after: Option<&'a str>, limit: usize) -> Answer<'a, Vec<Child>> {
+        let listed = smallest(&self.inner.path(directory), after, limit);
+        Box::pin(std::future::ready(listed.map_err(|source| StoreError::io("listing", directory, source))))
+    }
+
+    fn delete<'a>(&'a self, key: &'a Key) -> Answer<'a, bool> {
+        let key = key.clone();
+        Box::pin(self.blocking(move |inner| inner.remove(&key)))
+    }
+
+    fn temporary<'a>(&'a self, key: &'a Key) -> Answer<'a, Box<dyn Writer>> {
+        let key = key.clone();
+        Box::pin(async move {
+            let writer = self.blocking(move |inner| FileWriter::create(inner, &key)).await?;
+            Ok(Box::new(writer) as Box<dyn Writer>)
+        })
+    }
+
+    fn publish<'a>(&'a self, temporary: &'a Key, key: &'a Key, durability: Durability) -> Answer<'a, Published> {
+        let (temporary, key) = (temporary.clone(), key.clone());
+        Box::pin(self.blocking(move |inner| {
+            if durability == Durability::Durable {
+                let sync = || File::open(inner.path(&temporary))?.sync_data();
+                sync().map_err(|source| StoreError::io("syncing", &temporary, source))?;
+            }
+            inner.link(&temporary, &key, durability)
+        }))
+    }
+
+    fn rename<'a>(&'a self, from: &'a Key, to: &'a Key) -> Answer<'a, bool> {
+        let (from, to) = (from.clone(), to.clone());
+        Box::pin(self.blocking(move |inner| inner.rename(&from, &to)))
+    }
+
+    fn now(&self) -> Answer<'_, SystemTime> {
+        Box::pin(self.blocking(Inner::now))
+    }
+
+    fn capacity(&self) -> Answer<'_, Option<Capacity>> {
+        Box::pin(self.blocking(|inner| {
+            let stat = rustix::fs::statvfs(&inner.root)
+                .map_err(|error| StoreError::io("measuring", inner.root.display(), error.into()))?;
+            Ok(Some(Capacity { total: stat.f_blocks * stat.f_frsize, free: stat.f_bavail * stat.f_frsize }))
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Store, suite};
+
+    fn open() -> (tempfile::TempDir, Store) {
+        let directory = tempfile::tempdir().unwrap();
+        let store = FsStore::open(directory.path(), Key::of("tmp".into())).unwrap();
+        (directory, Arc::new(store))
+    }
+
+    #[tokio::test]
+    async fn a_directory_passes_the_suite() {
+        let (_directory, store) = open();
+        suite::run(&store).await;
+    }
+
+    #[tokio::test]
+    async fn memory_passes_the_suite() {
+        suite::run(&(Arc::new(crate::store::memory::MemoryStore::default()) as Store)).await;
+    }
+
+    #[test]
+    fn a_file_is_refused_as_a_root_with_the_reason() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let error = FsStore::open(file.path(), Key::of("tmp".into())).unwrap_err();
+        assert!(error.to_string().contains("cannot hold a store"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_left_in_the_scratch_directory() {
+        let (directory, store) = open();
+        let key = Key::new("a/b").unwrap();
+        store.put_new(&key, "1".into(), Durability::Durable).await.unwrap();
+        store.put_new(&key, "2".into(), Durability::Durable).await.unwrap();
+        store.now().await.unwrap();
+        assert_eq!(std::fs::read_dir(directory.path().join("tmp")).unwrap().count(), 0);
+    }
+}

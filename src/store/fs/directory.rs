@@ -1,0 +1,123 @@
+//! Directories: made on the way and put on disk with what is in them, and listed in bounded memory.
+
+use std::collections::{BinaryHeap, HashMap};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use super::found;
+use crate::store::{Child, in_key_order};
+
+/// How many directories are remembered. Forgetting one costs an fsync.
+const REMEMBERED: usize = 65_536;
+
+/// Remembers which directories are on disk with all their ancestors.
+///
+/// A directory is known by path *and* inode: one that was removed and made again by another process is not known.
+#[derive(Debug)]
+pub(super) struct DurableDirectories {
+    root: PathBuf,
+    known: Mutex<HashMap<PathBuf, u64>>,
+}
+
+impl DurableDirectories {
+    pub(super) fn new(root: PathBuf) -> Self {
+        Self { root, known: Mutex::default() }
+    }
+
+    /// Does something that needs the parent directory of `path`; makes that and tries again where it was missing.
+    pub(super) fn with_parent<T>(&self, path: &Path, mut work: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        // An empty directory may be removed by a collector just after it was made: a few rounds settle it.
+        let mut last = work();
+        for _ in 0..8 {
+            match &last {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Ok(_) | Err(_) => return last,
+            }
+            if let Some(parent) = path.parent() {
+                std::fs::create_dir_all(parent)?;
+            }
+            last = work();
+        }
+        last
+    }
+
+    /// Puts the entry `path` on disk: its directory, and that one's directory while its own entry is not known to be
+    /// there, and so on up.
+    pub(super) fn sync(&self, path: &Path) -> io::Result<()> {
+        let mut fresh = Vec::new();
+        let mut directory = path.parent();
+        while let Some(current) = directory {
+            let open = File::open(current)?;
+            let inode = open.metadata()?.ino();
+            open.sync_all()?;
+            let known = current == self.root || self.is_known(current, inode);
+            if known {
+                break;
+            }
+            fresh.push((current.to_path_buf(), inode));
+            directory = current.parent();
+        }
+        self.remember(fresh);
+        Ok(())
+    }
+
+    /// As [`Self::sync`], for a directory that may have been removed meanwhile.
+    pub(super) fn sync_if_there(&self, path: &Path) -> io::Result<()> {
+        found(self.sync(path)).map(|_| ())
+    }
+
+    fn is_known(&self, directory: &Path, inode: u64) -> bool {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(directory) == Some(&inode)
+    }
+
+    fn remember(&self, fresh: Vec<(PathBuf, u64)>) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() + fresh.len() > REMEMBERED {
+            known.clear();
+        }
+        known.extend(fresh);
+    }
+}
+
+struct Ordered(Child);
+
+impl PartialEq for Ordered {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+impl Eq for Ordered {}
+impl PartialOrd for Ordered {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Ordered {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        in_key_order(&self.0, &other.0)
+    }
+}
+
+/// The `limit` smallest names after `after`, in key order, in memory for that many only.
+pub(super) fn smallest(directory: &Path, after: Option<&str>, limit: usize) -> io::Result<Vec<Child>> {
+    let Some(entries) = found(std::fs::read_dir(directory))? else { return Ok(Vec::new()) };
+    let mut heap = BinaryHeap::with_capacity(limit.min(1024) + 1);
+    for entry in entries {
+        let entry = entry?;
+        // What is not UTF-8 is not ours.
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        let child = Child { name, is_directory: entry.file_type()?.is_dir() };
+        if after.is_some_and(|after| !child.is_after(after)) {
+            continue;
+        }
+        heap.push(Ordered(child));
+        if heap.len() > limit {
+            heap.pop();
+        }
+    }
+    Ok(heap.into_sorted_vec().into_iter().map(|ordered| ordered.0).collect())
+}
