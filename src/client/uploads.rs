@@ -38,22 +38,20 @@ pub enum Started {
 impl Client {
     /// Asks for the blob to be mounted, and begins an upload where that is not possible.
     ///
-    /// `from` is the repository to mount from. Without it a Regatta looks through every repository that we may pull;
-    /// other registries just begin an upload.
+    /// `from` is the repository to mount from: another one that has the blob, or this very one, which asks whether the
+    /// blob is there already.
     pub async fn start_upload(
         &self,
         repository: &RepositoryName,
         digest: &Digest,
-        from: Option<&RepositoryName>,
+        from: &RepositoryName,
     ) -> Result<Started, ClientError> {
         let mut url = self.inner.endpoint.url(&format!("/v2/{repository}/blobs/uploads/"))?;
         let plain = url.clone();
-        url.query_pairs_mut()
-            .append_pair("mount", digest.as_str())
-            .extend_pairs(from.map(|from| ("from", from.as_str())));
-        let scope = match from.filter(|from| *from != repository) {
-            Some(from) => Scope::push(repository).and_pull(from),
-            None => Scope::push(repository),
+        url.query_pairs_mut().append_pair("mount", digest.as_str()).append_pair("from", from.as_str());
+        let scope = match from == repository {
+            true => Scope::push(repository),
+            false => Scope::push(repository).and_pull(from),
         };
         let answer = self.send(Request::new(Method::POST, url, scope)).await?;
         match answer.status() {

@@ -1,5 +1,7 @@
 //! `regatta replicate`: one run by hand (`--from`, `--to`), or a registry's follower (`--follow`).
 
+pub mod follow;
+pub mod home;
 pub mod once;
 pub mod options;
 
@@ -140,6 +142,17 @@ pub enum Error {
         /// What approves them.
         hash: String,
     },
+    /// The admin API's client cannot be made.
+    #[error("--internal-url: {0}")]
+    Home(String),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Which.
+        address: std::net::SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
     /// A signal came.
     #[error("ended by a signal; run again to go on")]
     Interrupted,
@@ -147,5 +160,5 @@ pub enum Error {
 
 /// Runs the subcommand.
 pub async fn run(args: Args) -> Result<(), Error> {
-    once::run(&args).await
+    if args.follow { follow::run(&args).await } else { once::run(&args).await }
 }

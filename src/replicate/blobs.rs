@@ -2,8 +2,8 @@
 //!
 //! One at a time for each digest: who comes second finds the blob there, and mounts it. Whether a blob is there
 //! already needs no HEAD: the POST that begins the upload asks for a mount and so answers. From where: a repository
-//! of the destination that is known to have it; else, at a Regatta, from wherever it finds it; else from the very
-//! repository that it is wanted in, which other registries answer with 201 if it is there already.
+//! of the destination that is known to have it, else the very repository that it is wanted in: registries answer 201 if
+//! it is there already. A Regatta mounts for a replicator from wherever the blob is, so nothing needs to be known.
 
 use std::{
     collections::HashMap,
@@ -114,9 +114,8 @@ impl BlobMover {
         blob: &Descriptor,
         from: Option<&RepositoryName>,
     ) -> Result<(), ReplicateError> {
-        let itself = (!self.destination.is_regatta()).then_some(repository);
-        let started =
-            self.destination.start_upload(repository, &blob.digest, from.or(itself)).await.at_destination()?;
+        let from = from.unwrap_or(repository);
+        let started = self.destination.start_upload(repository, &blob.digest, from).await.at_destination()?;
         let upload = match started {
             Started::Mounted => {
                 self.counters.mounted();
