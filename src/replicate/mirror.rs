@@ -208,9 +208,7 @@ impl Mirror {
 
     /// Copies a manifest that is not tagged, by its digest.
     pub async fn copy_digest(&self, repository: &RepositoryName, digest: &Digest) -> Result<Outcome, ReplicateError> {
-        if self.knows(repository, digest) {
-            return Ok(Outcome::Equal);
-        }
+        // What is known of the destination says nothing of the source, where it may have been deleted.
         if self.ends.source.head_manifest(repository, &digest.clone().into()).await.at_source()?.is_none() {
             return Ok(Outcome::Absent);
         }
@@ -290,8 +288,8 @@ impl Mirror {
             Ok(put) => put,
             Err(error) => {
                 self.blobs.forget(repository, manifest.blobs().map(|blob| &blob.digest)).await;
-                for child in &manifest.manifests {
-                    self.forget(repository, &child.digest);
+                for digest in manifest.manifests.iter().map(|child| &child.digest).chain([&fetched.digest]) {
+                    self.forget(repository, digest);
                 }
                 return Err(ReplicateError::Destination(error));
             }

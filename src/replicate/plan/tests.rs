@@ -69,7 +69,7 @@ fn apply(plan: &Plan, source: &Registry, destination: &mut Registry) {
         match action {
             Action::SetTag { tag, .. } => {
                 let digest = ours.tags[tag].clone();
-                for subject in &digest {
+                if let Some(subject) = &digest {
                     let referrers = ours.referrers.get(subject).cloned().unwrap_or_default();
                     theirs.referrers.entry(subject.clone()).or_default().extend(referrers);
                 }
