@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{crds, gc, htpasswd, operator, registry};
+use crate::commands::{crds, gc, htpasswd, operator, registry, replicate};
 
 /// Fleets of container registries on Kubernetes: an operator and an OCI registry in one binary.
 #[derive(Debug, Parser)]
@@ -22,6 +22,8 @@ enum Command {
     Operator(Box<operator::Args>),
     /// Print the manifests of the five kinds.
     Crds(crds::Args),
+    /// Make a destination registry equal to its source, once or for ever.
+    Replicate(Box<replicate::Args>),
     /// Make a line for a password file.
     Htpasswd(htpasswd::Args),
 }
@@ -41,6 +43,9 @@ pub enum Error {
     /// Of `regatta crds`.
     #[error(transparent)]
     Crds(#[from] crds::CrdsError),
+    /// Of `regatta replicate`.
+    #[error(transparent)]
+    Replicate(#[from] replicate::Error),
     /// Of `regatta htpasswd`.
     #[error(transparent)]
     Htpasswd(#[from] htpasswd::Error),
@@ -54,6 +59,7 @@ impl Cli {
             Command::Gc(args) => Ok(gc::run(args).await?),
             Command::Operator(args) => Ok(operator::run(*args).await?),
             Command::Crds(args) => Ok(crds::run(&args)?),
+            Command::Replicate(args) => Ok(replicate::run(*args).await?),
             Command::Htpasswd(args) => Ok(htpasswd::run(&args)?),
         }
     }

@@ -5,3 +5,4 @@ pub mod gc;
 pub mod htpasswd;
 pub mod operator;
 pub mod registry;
+pub mod replicate;
