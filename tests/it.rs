@@ -1,5 +1,12 @@
 //! The integration tests, in one binary.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and says what it saw"
+)]
+
 #[path = "it/architecture.rs"]
 mod architecture;
 #[path = "it/crds.rs"]

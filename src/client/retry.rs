@@ -24,7 +24,7 @@ impl Default for RetryPolicy {
 }
 
 /// What a registry may ask us to wait; longer waits fail, and the caller tries again in its own time.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
+const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(1);
 
 impl RetryPolicy {
     /// One attempt only.

@@ -24,7 +24,7 @@ use super::{
 };
 
 /// No answer, or no progress of a body, for this long is a failure.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// How often progress is looked at.
 const TICK: Duration = Duration::from_secs(5);
 /// How many redirects are followed.

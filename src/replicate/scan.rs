@@ -72,10 +72,13 @@ async fn repositories(
     }
     let mut all = ends.source.catalog().await.at_source()?.ok_or(ReplicateError::NoCatalog)?;
     match deletions {
-        Deletions::Propagate => match ends.destination.catalog().await.at_destination()? {
-            Some(theirs) => all.extend(theirs),
-            None => tracing::warn!("the destination lists no repositories: whole ones that are too many stay there"),
-        },
+        Deletions::Propagate => {
+            if let Some(theirs) = ends.destination.catalog().await.at_destination()? {
+                all.extend(theirs)
+            } else {
+                tracing::warn!("the destination lists no repositories: whole ones that are too many stay there")
+            }
+        }
         Deletions::Ignore => {}
     }
     all.retain(|repository| coverage.repository(repository));

@@ -9,7 +9,7 @@ use std::{
 use super::queue::Work;
 
 /// The first and the longest pause between two looks.
-const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
 
 #[derive(Debug, Clone, Copy)]
 struct Look {
