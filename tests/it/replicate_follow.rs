@@ -35,10 +35,11 @@ async fn pushes_moves_and_deletions_arrive_and_the_status_says_so() {
     source.delete("team/app", "v1").await;
     equal(&source, &destination).await;
 
-    let settled =
-        status(&source, EDGE, "nothing is open", |s| s.pending + s.in_flight + s.failed == 0 && s.lag_seconds == 0)
-            .await;
-    assert!(settled.totals.tags_set >= 4 && settled.totals.deleted >= 2, "{settled:?}");
+    let settled = status(&source, EDGE, "nothing is open", |s| {
+        let open = s.pending + s.in_flight + s.failed + s.lag_seconds;
+        open == 0 && s.totals.tags_set >= 4 && s.totals.deleted >= 2
+    })
+    .await;
     assert_eq!((settled.totals.drift_corrected, &settled.last_error), (0, &None));
     let metrics = reqwest::get(&follower.metrics).await.unwrap().text().await.unwrap();
     assert!(metrics.contains(&format!("regatta_replication_lag_seconds{{edge=\"{EDGE}\"}} 0")), "{metrics}");
