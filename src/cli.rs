@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{htpasswd, registry, replicate};
+use crate::commands::{crds, gc, htpasswd, operator, registry, replicate};
 
 /// Fleets of container registries on Kubernetes: an operator and an OCI registry in one binary.
 #[derive(Debug, Parser)]
@@ -18,6 +18,12 @@ enum Command {
     Registry(Box<registry::Args>),
     /// Make a destination registry equal to its source, once or for ever.
     Replicate(Box<replicate::Args>),
+    /// Collect the garbage of a registry's directory.
+    Gc(gc::Args),
+    /// Reconcile Registries, Projects, RoleBindings, ReplicationPolicies and GarbageCollections in a cluster.
+    Operator(Box<operator::Args>),
+    /// Print the manifests of the five kinds.
+    Crds(crds::Args),
     /// Make a line for a password file.
     Htpasswd(htpasswd::Args),
 }
@@ -31,6 +37,15 @@ pub enum Error {
     /// Of `regatta replicate`.
     #[error(transparent)]
     Replicate(#[from] replicate::Error),
+    /// Of `regatta gc`.
+    #[error(transparent)]
+    Gc(#[from] gc::Error),
+    /// Of `regatta operator`.
+    #[error(transparent)]
+    Operator(#[from] operator::OperatorCommandError),
+    /// Of `regatta crds`.
+    #[error(transparent)]
+    Crds(#[from] crds::CrdsError),
     /// Of `regatta htpasswd`.
     #[error(transparent)]
     Htpasswd(#[from] htpasswd::Error),
@@ -42,6 +57,9 @@ impl Cli {
         match self.command {
             Command::Registry(args) => Ok(registry::run(*args).await?),
             Command::Replicate(args) => Ok(replicate::run(*args).await?),
+            Command::Gc(args) => Ok(gc::run(args).await?),
+            Command::Operator(args) => Ok(operator::run(*args).await?),
+            Command::Crds(args) => Ok(crds::run(&args)?),
             Command::Htpasswd(args) => Ok(htpasswd::run(&args)?),
         }
     }

@@ -1,5 +1,10 @@
 //! The integration tests, in one binary.
 
+#![expect(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "these are tests, helpers included")]
+
+#[path = "it/crds.rs"]
+mod crds;
+
 #[path = "it/replicate_support.rs"]
 mod replicate_support;
 

@@ -103,7 +103,7 @@ pub enum Error {
         /// The option that is wrong.
         option: &'static str,
         /// What is wrong with it.
-        source: ClientError,
+        source: Box<ClientError>,
     },
     /// A file cannot be read or written.
     #[error("{option} {}: {source}", .path.display())]
@@ -120,7 +120,7 @@ pub enum Error {
     Missing(&'static str),
     /// Nothing could be compared.
     #[error(transparent)]
-    Replicate(#[from] ReplicateError),
+    Replicate(Box<ReplicateError>),
     /// Some things could not be copied.
     #[error("{failed} of {planned} could not be replicated; the first: {first}")]
     Failed {
@@ -156,6 +156,12 @@ pub enum Error {
     /// A signal came.
     #[error("ended by a signal; run again to go on")]
     Interrupted,
+}
+
+impl From<ReplicateError> for Error {
+    fn from(error: ReplicateError) -> Self {
+        Self::Replicate(Box::new(error))
+    }
 }
 
 /// Runs the subcommand.

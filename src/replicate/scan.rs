@@ -71,12 +71,12 @@ async fn repositories(
         return Ok(named.into_iter().collect());
     }
     let mut all = ends.source.catalog().await.at_source()?.ok_or(ReplicateError::NoCatalog)?;
-    match deletions {
-        Deletions::Propagate => match ends.destination.catalog().await.at_destination()? {
-            Some(theirs) => all.extend(theirs),
-            None => tracing::warn!("the destination lists no repositories: whole ones that are too many stay there"),
-        },
-        Deletions::Ignore => {}
+    if deletions == Deletions::Propagate {
+        let theirs = ends.destination.catalog().await.at_destination()?;
+        if theirs.is_none() {
+            tracing::warn!("the destination lists no repositories: whole ones that are too many stay there");
+        }
+        all.extend(theirs.into_iter().flatten());
     }
     all.retain(|repository| coverage.repository(repository));
     Ok(all)

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The first and the longest pause after a failure.
-const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5 * 60));
+const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
 
 /// One thing to be made equal.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -371,7 +371,7 @@ mod tests {
             for ended in flying.drain(..) {
                 queue.done(&ended);
             }
-            while let Some(taken) = { now += Duration::from_secs(600); queue.take(now) } {
+            while let Some(taken) = { now += Duration::from_mins(10); queue.take(now) } {
                 queue.done(&taken);
             }
             proptest::prop_assert!(queue.is_empty(), "{queue:?}");
