@@ -98,7 +98,7 @@ pub struct Args {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A registry's address, credentials or certificates are not usable.
-    #[error("{option}: {source}")]
+    #[error("{option} cannot be used")]
     Option {
         /// The option that is wrong.
         option: &'static str,
@@ -106,7 +106,7 @@ pub enum Error {
         source: Box<ClientError>,
     },
     /// A file cannot be read or written.
-    #[error("{option} {}: {source}", .path.display())]
+    #[error("{option} {}: the file cannot be used", .path.display())]
     File {
         /// The option that names it.
         option: &'static str,
@@ -146,7 +146,7 @@ pub enum Error {
     #[error("--internal-url: {0}")]
     Home(String),
     /// An address cannot be listened on.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen at {address}")]
     Listen {
         /// Which.
         address: std::net::SocketAddr,

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How many requests of a scan are under way at a time.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 4;
 /// How many repositories are read at a time.
 const REPOSITORIES_AT_ONCE: usize = 4;
 

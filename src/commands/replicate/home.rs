@@ -12,7 +12,7 @@ use crate::{
         Edge, EdgeStatus, EdgesDocument, JournalPage, ProblemCode, StoreState,
         client::{Client as AdminClient, ClientError as AdminError, Credentials as AdminCredentials},
     },
-    client::{Client, ClientConfig, ClientError, CredentialSource, DirectoryCredentials, Trust},
+    client::{Client, ClientConfig, ClientError, CredentialSource, DirectoryCredentials, Trust, error::chain},
     replicate::{
         Ends, ReplicateError,
         follow::{Home, HomeError, Remotes},
@@ -77,15 +77,6 @@ impl AdminHome {
         }
         HomeError(chain(error))
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let (mut text, mut source) = (error.to_string(), error.source());
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 impl Home for AdminHome {

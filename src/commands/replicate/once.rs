@@ -172,7 +172,12 @@ fn summarize(args: &Args, started_at: Timestamp, counters: &Counters, report: &R
         },
         done: counters.counts(),
         failed: report.failures.len(),
-        failures: report.failures.iter().take(NAMED).map(|f| shorten(&format!("{}: {}", f.name, f.error))).collect(),
+        failures: report
+            .failures
+            .iter()
+            .take(NAMED)
+            .map(|f| shorten(&format!("{}: {}", f.name, f.error.chain())))
+            .collect(),
         withheld: report.withheld.clone(),
     }
 }
@@ -194,7 +199,7 @@ fn judge(report: RunReport) -> Result<(), Error> {
         return Err(Error::Failed {
             failed: report.failures.len(),
             planned: report.plan.actions.len(),
-            first: format!("{}: {}", first.name, first.error),
+            first: format!("{}: {}", first.name, first.error.chain()),
         });
     }
     match report.withheld {
