@@ -105,6 +105,10 @@ fn free_port() -> u16 {
     }
 }
 
+fn copy_tree(from: &Path, to: &Path) {
+    assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
+}
+
 fn write_secret(directory: &Path, username: &str, password: &str) {
     fs::create_dir_all(directory).unwrap();
     fs::write(directory.join("username"), username).unwrap();
@@ -169,13 +173,41 @@ impl Registry {
         registry
     }
 
-    /// Ends it and starts it again, at the same addresses, on another (empty) directory: a fresh volume.
-    pub async fn replace_volume(mut self) -> Self {
+    /// Ends it at once.
+    pub fn stop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+
+    /// Starts it again at the same addresses.
+    pub async fn restart(mut self) -> Self {
+        self.stop();
+        let root = self.root.clone();
+        self.start_again(root).await
+    }
+
+    /// Starts it again on an empty directory: a fresh volume.
+    pub async fn replace_volume(mut self) -> Self {
+        self.stop();
+        let root = self.files.path().join("data-2");
+        self.start_again(root).await
+    }
+
+    /// Copies its data as it is now.
+    pub fn back_up(&self) {
+        copy_tree(&self.root, &self.files.path().join("backup"));
+    }
+
+    /// Starts it again on what was backed up.
+    pub async fn restore(mut self) -> Self {
+        self.stop();
+        let root = self.files.path().join("backup");
+        self.start_again(root).await
+    }
+
+    async fn start_again(&self, root: PathBuf) -> Self {
         let port = |url: &str| url.rsplit(':').next().unwrap().parse().unwrap();
-        let (root, files) = (self.files.path().join("data-2"), self.files.clone());
-        Self::start_on(files, root, port(&self.url), port(&self.internal_url)).await
+        Self::start_on(self.files.clone(), root, port(&self.url), port(&self.internal_url)).await
     }
 
     /// Where it keeps its data.
