@@ -103,7 +103,7 @@ impl BlobMover {
                 return Err(error);
             }
             let pause = retry::jittered(Duration::from_millis(500), Duration::from_secs(10), attempt, retry::random());
-            tracing::debug!(%error, digest = %blob.digest, ?pause, "sending a blob again");
+            tracing::debug!(error = error.chain(), digest = %blob.digest, ?pause, "sending a blob again");
             tokio::time::sleep(pause).await;
         }
     }
