@@ -1,4 +1,10 @@
 //! The integration tests, in one binary.
 
-#[path = "it/crds.rs"]
-mod crds;
+/// The modules lie in `it/`.
+mod it {
+    mod crds;
+    mod operator;
+    pub(super) mod support;
+}
+
+use it::support;

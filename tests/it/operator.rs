@@ -1,0 +1,4 @@
+//! The operator against a real API server.
+
+mod children;
+mod refused;
