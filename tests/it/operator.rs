@@ -1,4 +1,10 @@
 //! The operator against a real API server.
 
+mod access;
 mod children;
+mod collections;
+mod edges;
+mod ended;
+mod leaders;
 mod refused;
+mod rolling;

@@ -62,7 +62,9 @@ struct Scope {
 impl Scope {
     fn api<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(&self) -> Api<K> {
         let client = self.client.clone();
-        self.namespace.as_ref().map_or_else(|| Api::all(client.clone()), |namespace| Api::namespaced(client.clone(), namespace))
+        self.namespace
+            .as_ref()
+            .map_or_else(|| Api::all(client.clone()), |namespace| Api::namespaced(client.clone(), namespace))
     }
 }
 
@@ -80,7 +82,13 @@ fn cache<K>(
     config: watcher::Config,
 ) -> (Store<K>, impl FnOnce(Tell<K>) -> BoxFuture<'static, ()> + use<K>)
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static,
 {
     let (reader, writer) = store();
     let api = scope.api::<K>();

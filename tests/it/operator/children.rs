@@ -52,7 +52,9 @@ fn full() -> DynamicObject {
 /// What differs from run to run.
 fn redacted(mut object: Value) -> Value {
     let meta = object["metadata"].as_object_mut().expect("metadata");
-    for field in ["uid", "resourceVersion", "creationTimestamp", "managedFields", "namespace", "generation", "annotations"] {
+    for field in
+        ["uid", "resourceVersion", "creationTimestamp", "managedFields", "namespace", "generation", "annotations"]
+    {
         meta.remove(field);
     }
     object["status"] = Value::Null;
@@ -123,7 +125,11 @@ async fn children_that_somebody_prunes_come_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_childs_name_that_somebody_else_has_is_a_conflict_and_left_alone() {
     let world = World::new("conflict").await;
-    world.api::<Secret>().create(&PostParams::default(), &secret("a-registry-keys", &[("x", "y")])).await.expect("made");
+    world
+        .api::<Secret>()
+        .create(&PostParams::default(), &secret("a-registry-keys", &[("x", "y")]))
+        .await
+        .expect("made");
     let object = |name: &str| json!({ "metadata": { "name": name } });
     let account: ServiceAccount = serde_json::from_value(object("b-registry")).expect("JSON");
     world.api().create(&PostParams::default(), &account).await.expect("made");

@@ -32,23 +32,63 @@ fn refused() -> Vec<(&'static str, &'static str, Value)> {
         ("Registry", "a home without external", with(managed.clone(), "/homeCluster", json!("hq"))),
         ("Registry", "url with a path", with(elsewhere.clone(), "/external/url", json!("https://r.example/x"))),
         ("Registry", "http without insecure", with(elsewhere.clone(), "/external/url", json!("http://r.example"))),
-        ("Registry", "two kinds of storage", with(managed.clone(), "/managed/storage/existingClaim", json!({ "name": "c" }))),
+        (
+            "Registry",
+            "two kinds of storage",
+            with(managed.clone(), "/managed/storage/existingClaim", json!({ "name": "c" })),
+        ),
         ("Registry", "no storage", json!({ "managed": { "storage": {} } })),
         ("Registry", "two replicas on one node's volume", with(managed.clone(), "/managed/replicas", json!(2))),
-        ("Registry", "ReadWriteOncePod", with(managed.clone(), "/managed/storage/claimTemplate/accessModes", json!(["ReadWriteOncePod"]))),
-        ("Registry", "a size that is none", with(managed.clone(), "/managed/storage/claimTemplate/resources/requests/storage", json!("big"))),
-        ("Registry", "nodePort of a ClusterIP", with(managed.clone(), "/managed/expose", json!({ "service": { "nodePort": 30000 } }))),
+        (
+            "Registry",
+            "ReadWriteOncePod",
+            with(managed.clone(), "/managed/storage/claimTemplate/accessModes", json!(["ReadWriteOncePod"])),
+        ),
+        (
+            "Registry",
+            "a size that is none",
+            with(managed.clone(), "/managed/storage/claimTemplate/resources/requests/storage", json!("big")),
+        ),
+        (
+            "Registry",
+            "nodePort of a ClusterIP",
+            with(managed.clone(), "/managed/expose", json!({ "service": { "nodePort": 30000 } })),
+        ),
         ("Registry", "admins without users", with(managed, "/managed/auth", json!({ "admins": ["a"] }))),
         ("Project", "a name that is no path", json!({ "registryRef": { "name": "hq" }, "name": "Team A" })),
         ("RoleBinding", "an unknown role", with(binding.clone(), "/role", json!("owner"))),
         ("RoleBinding", "no subjects", with(binding.clone(), "/subjects", json!([]))),
-        ("RoleBinding", "a subject of two kinds", with(binding.clone(), "/subjects", json!([{ "user": { "name": "a" }, "robot": { "name": "b" } }]))),
-        ("RoleBinding", "a user with a reserved name", with(binding, "/subjects", json!([{ "user": { "name": "robot+a+b" } }]))),
+        (
+            "RoleBinding",
+            "a subject of two kinds",
+            with(binding.clone(), "/subjects", json!([{ "user": { "name": "a" }, "robot": { "name": "b" } }])),
+        ),
+        (
+            "RoleBinding",
+            "a user with a reserved name",
+            with(binding, "/subjects", json!([{ "user": { "name": "robot+a+b" } }])),
+        ),
         ("ReplicationPolicy", "no topology", json!({ "topology": {} })),
-        ("ReplicationPolicy", "a fan-out to its source", json!({ "topology": { "fanOut": { "source": { "name": "a" }, "destinations": [{ "name": "a" }] } } })),
-        ("ReplicationPolicy", "a destination twice", json!({ "topology": { "fanOut": { "source": { "name": "a" }, "destinations": [{ "name": "b" }, { "name": "b" }] } } })),
-        ("ReplicationPolicy", "a node that is its own parent", json!({ "topology": { "tree": { "nodes": [node("a"), { "registryRef": { "name": "b" }, "parentRef": { "name": "b" } }] } } })),
-        ("ReplicationPolicy", "two triggers", json!({ "topology": { "tree": { "nodes": [node("a"), node("b")] } }, "trigger": { "event": {}, "manual": {} } })),
+        (
+            "ReplicationPolicy",
+            "a fan-out to its source",
+            json!({ "topology": { "fanOut": { "source": { "name": "a" }, "destinations": [{ "name": "a" }] } } }),
+        ),
+        (
+            "ReplicationPolicy",
+            "a destination twice",
+            json!({ "topology": { "fanOut": { "source": { "name": "a" }, "destinations": [{ "name": "b" }, { "name": "b" }] } } }),
+        ),
+        (
+            "ReplicationPolicy",
+            "a node that is its own parent",
+            json!({ "topology": { "tree": { "nodes": [node("a"), { "registryRef": { "name": "b" }, "parentRef": { "name": "b" } }] } } }),
+        ),
+        (
+            "ReplicationPolicy",
+            "two triggers",
+            json!({ "topology": { "tree": { "nodes": [node("a"), node("b")] } }, "trigger": { "event": {}, "manual": {} } }),
+        ),
         ("GarbageCollection", "an unknown mode", with(collection.clone(), "/mode", json!("Online"))),
         ("GarbageCollection", "a duration that is none", with(collection, "/gracePeriod", json!("a day"))),
     ]
@@ -90,7 +130,11 @@ async fn what_cannot_be_changed_is_refused_with_what_to_do() {
     let changes = [
         ("Registry", "hq", json!({ "spec": { "managed": null, "external": { "url": "https://x" } } })),
         ("Registry", "hq", json!({ "spec": { "homeCluster": "here", "external": { "url": "https://x" } } })),
-        ("Registry", "hq", json!({ "spec": { "managed": { "storage": { "claimTemplate": null, "existingClaim": { "name": "c" } } } } })),
+        (
+            "Registry",
+            "hq",
+            json!({ "spec": { "managed": { "storage": { "claimTemplate": null, "existingClaim": { "name": "c" } } } } }),
+        ),
         ("Registry", "hq", claim(json!({ "storageClassName": "other" }))),
         ("Registry", "hq", claim(json!({ "resources": { "requests": { "storage": "1Mi" } } }))),
         ("Project", "p", json!({ "spec": { "name": "other" } })),
@@ -120,13 +164,27 @@ async fn what_only_the_operator_can_know_to_be_wrong_is_stalled_with_what_to_do(
     world.create(&registry("hq")).await;
     world.create(&project("p", "hq", "app")).await;
     world.create(&project("elsewhere", "far", "app")).await;
-    world.create(&of_kind("RoleBinding", "no-secret", json!({ "projectRef": { "name": "p" }, "role": "guest", "subjects": [{ "robot": { "name": "r" } }] }))).await;
+    world
+        .create(&of_kind(
+            "RoleBinding",
+            "no-secret",
+            json!({ "projectRef": { "name": "p" }, "role": "guest", "subjects": [{ "robot": { "name": "r" } }] }),
+        ))
+        .await;
     world.create(&robot("a", "p")).await;
     world.create(&of_kind("RoleBinding", "second-secret", json!({ "projectRef": { "name": "p" }, "role": "guest", "subjects": [{ "robot": { "name": "a", "secret": { "name": "b" } } }] }))).await;
-    world.create(&of_kind("ReplicationPolicy", "cycle", tree(json!([node("a", "c"), node("b", "a"), node("c", "b")])))).await;
+    world
+        .create(&of_kind("ReplicationPolicy", "cycle", tree(json!([node("a", "c"), node("b", "a"), node("c", "b")]))))
+        .await;
     world.create(&of_kind("ReplicationPolicy", "two-parents", tree(json!([{ "registryRef": { "name": "a" } }, { "registryRef": { "name": "b" } }, node("c", "a"), node("c", "b")])))).await;
     world.create(&of_kind("ReplicationPolicy", "nobody", json!({ "topology": { "fanOut": { "source": { "name": "far" }, "destinations": [{ "name": "farther" }] } } }))).await;
-    world.create(&of_kind("GarbageCollection", "elsewhere", json!({ "registryRef": { "name": "far" }, "mode": "ReadOnly" }))).await;
+    world
+        .create(&of_kind(
+            "GarbageCollection",
+            "elsewhere",
+            json!({ "registryRef": { "name": "far" }, "mode": "ReadOnly" }),
+        ))
+        .await;
     let _operator = world.operator().await;
     let expected = [
         ("Project", "elsewhere", "RegistryNotManaged"),

@@ -38,10 +38,12 @@ fn start() -> Server {
 }
 
 fn apply_crds(kubeconfig: &Path) {
-    let kubectl = Command::new(root().join("e2e/parts.sh")).args(["path", "kubectl"]).output().expect("e2e/parts.sh runs");
+    let kubectl =
+        Command::new(root().join("e2e/parts.sh")).args(["path", "kubectl"]).output().expect("e2e/parts.sh runs");
     let kubectl = String::from_utf8(kubectl.stdout).expect("a path is text");
     let run = |args: &[&str]| {
-        let output = Command::new(kubectl.trim()).arg("--kubeconfig").arg(kubeconfig).args(args).output().expect("kubectl runs");
+        let output =
+            Command::new(kubectl.trim()).arg("--kubeconfig").arg(kubeconfig).args(args).output().expect("kubectl runs");
         assert!(output.status.success(), "kubectl {args:?}: {}", String::from_utf8_lossy(&output.stderr));
     };
     let crds = root().join("crds").display().to_string();

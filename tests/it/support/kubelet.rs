@@ -9,13 +9,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Pod, Secret, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use regatta::admin::KeySet;
 use regatta::admin::client::{Client, Credentials};
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
@@ -29,12 +30,12 @@ pub struct Kubelet {
 
 struct Shared {
     world: World,
-    pods: Mutex<BTreeMap<String, Pod>>,
+    pods: Mutex<BTreeMap<String, Running>>,
     volumes: Mutex<BTreeMap<String, Arc<TempDir>>>,
 }
 
 /// A registry's process.
-struct Pod {
+struct Running {
     process: Child,
     port: u16,
     serving: u16,
@@ -43,7 +44,7 @@ struct Pod {
     _files: TempDir,
 }
 
-impl Drop for Pod {
+impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
@@ -74,9 +75,9 @@ impl Kubelet {
         Self { shared, task }
     }
 
-    /// Ends the pods of a registry; its volume stays.
-    pub fn end(&self, registry: &str) {
-        self.shared.pods.lock().unwrap().remove(registry);
+    /// Whether a registry's pod runs.
+    pub fn is_running(&self, registry: &str) -> bool {
+        self.shared.pods.lock().unwrap().contains_key(registry)
     }
 
     /// Where clients of a registry are served.
@@ -85,8 +86,16 @@ impl Kubelet {
         format!("http://{}:{}", address(), pods.get(registry).expect("a running registry").serving)
     }
 
-    /// Speaks to the internal port of a registry as its operator would.
+    /// Speaks to the internal port of a registry as its operator would, once it answers.
     pub async fn admin(&self, registry: &str) -> Client {
+        super::eventually(&format!("the registry {registry} answers"), || async {
+            let client = self.client(registry).await;
+            client.access().await.map(|_| client.clone()).map_err(|error| format!("{error:?}"))
+        })
+        .await
+    }
+
+    async fn client(&self, registry: &str) -> Client {
         let world = &self.shared.world;
         let secret: Secret = world.api::<Secret>().get(&format!("{registry}-registry-keys")).await.expect("the keys");
         let data = secret.data.expect("data");
@@ -117,14 +126,44 @@ impl Shared {
             }
             self.report(&api, &deployment).await?;
         }
+        self.finish_jobs().await
+    }
+
+    /// Every Job succeeds at once, and its pod says what a collector would.
+    async fn finish_jobs(&self) -> Result<(), kube::Error> {
+        let (jobs, pods) = (self.world.api::<Job>(), self.world.api::<Pod>());
+        for job in jobs.list(&ListParams::default()).await?.items {
+            if job.status.as_ref().is_some_and(|status| status.completion_time.is_some()) {
+                continue;
+            }
+            let name = job.name_any();
+            let mut pod = json!({
+                "apiVersion": "v1", "kind": "Pod",
+                "metadata": { "name": name, "labels": { "batch.kubernetes.io/job-name": name } },
+                "spec": job.spec.as_ref().map(|spec| &spec.template.spec),
+            });
+            pod["spec"]["serviceAccountName"] = json!("default");
+            pod["spec"]["serviceAccount"] = json!("default");
+            self.default_account().await?;
+            let params = PatchParams::apply("kubelet").force();
+            pods.patch(&name, &params, &Patch::Apply(&pod)).await?;
+            pods.patch_status(&name, &PatchParams::default(), &Patch::Merge(terminated())).await?;
+            jobs.patch_status(&name, &PatchParams::default(), &Patch::Merge(completed())).await?;
+        }
         Ok(())
+    }
+
+    async fn default_account(&self) -> Result<(), kube::Error> {
+        let account = json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": "default" } });
+        let params = PatchParams::apply("kubelet").force();
+        self.world.api::<ServiceAccount>().patch("default", &params, &Patch::Apply(account)).await.map(drop)
     }
 
     async fn run(&self, registry: &str, deployment: &Deployment) -> Result<(), kube::Error> {
         let uid = deployment.labels()["regatta.dev/registry-uid"].clone();
         let secret = self.world.api::<Secret>().get(&format!("{registry}-registry-keys")).await?;
         let keys = secret.uid().unwrap_or_default();
-        let same = |pod: &Pod| pod.uid == uid && pod.keys == keys;
+        let same = |pod: &Running| pod.uid == uid && pod.keys == keys;
         if self.pods.lock().unwrap().get(registry).is_some_and(same) {
             return Ok(());
         }
@@ -173,7 +212,39 @@ impl Shared {
     }
 }
 
-fn start(root: &Path, secret: &Secret, uid: &str, keys: String) -> Pod {
+/// What a pod's status has when its container ended well.
+fn terminated() -> Value {
+    let counts = json!({ "manifests": 1, "links": 2, "blobs": 3 });
+    let summary = json!({
+        "succeeded": true, "dryRun": false,
+        "startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:01Z",
+        "scanned": counts, "condemned": counts, "rescued": counts, "purged": counts,
+        "bytesFreed": 42, "errors": 0,
+    });
+    let terminated = json!({ "exitCode": 0, "message": summary.to_string() });
+    let container = json!({
+        "name": "collector", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+        "state": { "terminated": terminated },
+    });
+    json!({ "status": { "phase": "Succeeded", "containerStatuses": [container] } })
+}
+
+/// What a Job's status has when it is complete.
+fn completed() -> Value {
+    let now = jiff::Timestamp::now();
+    let now = jiff::Timestamp::from_second(now.as_second()).expect("a time").to_string();
+    let condition = |kind: &str| {
+        json!({
+            "type": kind, "status": "True", "reason": "CompletionsReached", "lastProbeTime": now, "lastTransitionTime": now,
+        })
+    };
+    json!({ "status": {
+        "startTime": now, "completionTime": now, "succeeded": 1,
+        "conditions": [condition("SuccessCriteriaMet"), condition("Complete")],
+    } })
+}
+
+fn start(root: &Path, secret: &Secret, uid: &str, keys: String) -> Running {
     let files = tempfile::tempdir().expect("a directory");
     for (name, content) in secret.data.iter().flatten() {
         std::fs::write(files.path().join(name), &content.0).expect("a file");
@@ -203,7 +274,7 @@ fn start(root: &Path, secret: &Secret, uid: &str, keys: String) -> Pod {
         .stdin(Stdio::null())
         .spawn()
         .expect("a registry");
-    Pod { process, port, serving, uid: uid.to_owned(), keys, _files: files }
+    Running { process, port, serving, uid: uid.to_owned(), keys, _files: files }
 }
 
 /// An address of this machine that is not loopback: EndpointSlices refuse those. Nothing is sent.
@@ -216,7 +287,8 @@ fn address() -> IpAddr {
 /// Without any network an address is put on the loopback interface.
 fn given_address() -> IpAddr {
     let ip = IpAddr::from([10, 213, 255, 1]);
-    let _ = Command::new("ip").args(["address", "add", &format!("{ip}/32"), "dev", "lo"]).stderr(Stdio::null()).status();
+    let _ =
+        Command::new("ip").args(["address", "add", &format!("{ip}/32"), "dev", "lo"]).stderr(Stdio::null()).status();
     ip
 }
 

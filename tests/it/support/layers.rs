@@ -1,6 +1,7 @@
 //! What stands between an operator and the API server: it can end the operator after its n-th change, hold back lists
 //! of a kind, or let it hear nothing any more.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -24,6 +25,7 @@ pub struct Control {
 struct Inner {
     changes: AtomicUsize,
     log: Mutex<Vec<String>>,
+    lists: Mutex<BTreeSet<String>>,
     end_after: usize,
     ended: watch::Sender<bool>,
     held_list: Mutex<Option<String>>,
@@ -41,6 +43,7 @@ impl Control {
         let inner = Inner {
             changes: AtomicUsize::new(0),
             log: Mutex::default(),
+            lists: Mutex::default(),
             end_after,
             ended: watch::Sender::new(false),
             held_list: Mutex::default(),
@@ -72,6 +75,11 @@ impl Control {
     /// The changes that were asked for.
     pub fn log(&self) -> Vec<String> {
         self.inner.log.lock().unwrap().clone()
+    }
+
+    /// The resources that were listed.
+    pub fn lists(&self) -> BTreeSet<String> {
+        self.inner.lists.lock().unwrap().clone()
     }
 
     /// Comes back when the operator is to end.
@@ -124,7 +132,10 @@ where
         let control = self.control.clone();
         let (path, query) = (request.uri().path().to_owned(), request.uri().query().unwrap_or_default().to_owned());
         // The Lease and Events are no part of any scenario: when they are written is a matter of time.
-        let counted = request.method() != Method::GET && !path.contains("/leases/") && !path.ends_with("/leases") && !path.contains("/events");
+        let counted = request.method() != Method::GET
+            && !path.contains("/leases/")
+            && !path.ends_with("/leases")
+            && !path.contains("/events");
         let name = format!("{} {path}", request.method());
         let answer = self.inner.call(request);
         Box::pin(async move {
@@ -135,6 +146,9 @@ where
                 return std::future::pending().await;
             }
             let response = answer.await?;
+            if query.contains("limit=") || query.contains("sendInitialEvents") {
+                control.inner.lists.lock().unwrap().insert(path.clone());
+            }
             if counted {
                 control.inner.log.lock().unwrap().push(format!("{} {name}", response.status().as_u16()));
                 if control.inner.changes.fetch_add(1, Ordering::SeqCst) + 1 >= control.inner.end_after {
@@ -159,10 +173,7 @@ impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for Hearing<B> {
     type Data = Bytes;
     type Error = B::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         if self.watched && self.control.inner.deaf.load(Ordering::SeqCst) {
             return Poll::Pending;
         }

@@ -3,14 +3,8 @@
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ApiResource, DynamicObject};
-use kube::Resource;
 use regatta::api::{GarbageCollection, Project, Registry, ReplicationPolicy, RoleBinding};
 use serde_json::{Value, json};
-
-/// A manifest.
-pub fn object(text: &str) -> Value {
-    serde_yaml::from_str(text).expect("a manifest")
-}
 
 /// The resource of one of the five kinds.
 pub fn resource(kind: &str) -> ApiResource {
@@ -27,7 +21,7 @@ pub fn resource(kind: &str) -> ApiResource {
 /// An object of one of the five kinds.
 pub fn of_kind(kind: &str, name: &str, spec: Value) -> DynamicObject {
     let mut object = DynamicObject::new(name, &resource(kind)).data(json!({ "spec": spec }));
-    object.meta_mut().name = Some(name.to_owned());
+    object.metadata.name = Some(name.to_owned());
     object
 }
 
@@ -56,7 +50,11 @@ pub fn project(name: &str, registry: &str, prefix: &str) -> DynamicObject {
 /// A RoleBinding for a robot with a Secret of the same name.
 pub fn robot(name: &str, project: &str) -> DynamicObject {
     let subjects = json!([{ "robot": { "name": name, "secret": { "name": name } } }]);
-    of_kind("RoleBinding", name, json!({ "projectRef": { "name": project }, "role": "developer", "subjects": subjects }))
+    of_kind(
+        "RoleBinding",
+        name,
+        json!({ "projectRef": { "name": project }, "role": "developer", "subjects": subjects }),
+    )
 }
 
 /// A Secret with text in it.

@@ -162,7 +162,10 @@ impl World {
     /// Waits until there is an object of this name.
     pub async fn exists<K>(&self, name: &str) -> K
     where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + std::fmt::Debug
+            + serde::de::DeserializeOwned,
     {
         let api = self.api::<K>();
         eventually(&format!("{} {name} exists", K::kind(&())), || async {
@@ -171,13 +174,39 @@ impl World {
         .await
     }
 
+    /// What the garbage collector would do: whatever belongs to an owner that is gone goes too.
+    pub async fn collect_garbage(&self) {
+        let owners = self.everything(&["Registry", "RoleBinding", "GarbageCollection"].map(objects::resource)).await;
+        let living: Vec<&str> = owners.iter().filter_map(|owner| owner["metadata"]["uid"].as_str()).collect();
+        let children = [
+            ApiResource::erase::<k8s_openapi::api::apps::v1::Deployment>(&()),
+            ApiResource::erase::<k8s_openapi::api::core::v1::Secret>(&()),
+            ApiResource::erase::<k8s_openapi::api::core::v1::Service>(&()),
+            ApiResource::erase::<k8s_openapi::api::core::v1::ServiceAccount>(&()),
+            ApiResource::erase::<k8s_openapi::api::core::v1::PersistentVolumeClaim>(&()),
+            ApiResource::erase::<k8s_openapi::api::policy::v1::PodDisruptionBudget>(&()),
+        ];
+        for resource in children {
+            let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, &resource);
+            for object in api.list(&kube::api::ListParams::default()).await.expect("a list").items {
+                let owners = object.metadata.owner_references.clone().unwrap_or_default();
+                if !owners.is_empty() && !owners.iter().any(|owner| living.contains(&owner.uid.as_str())) {
+                    api.delete(&object.name_any(), &DeleteParams::background()).await.expect("deleted");
+                }
+            }
+        }
+    }
+
     /// Every object of these resources in the namespace, as JSON.
     pub async fn everything(&self, resources: &[ApiResource]) -> Vec<Value> {
         let mut all = vec![];
         for resource in resources {
             let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, resource);
             for mut object in api.list(&Default::default()).await.expect("a list").items {
-                object.types = Some(kube::api::TypeMeta { api_version: resource.api_version.clone(), kind: resource.kind.clone() });
+                object.types = Some(kube::api::TypeMeta {
+                    api_version: resource.api_version.clone(),
+                    kind: resource.kind.clone(),
+                });
                 all.push(serde_json::to_value(object).expect("JSON"));
             }
         }
