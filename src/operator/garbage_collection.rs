@@ -10,6 +10,8 @@ mod dereference;
 mod status;
 pub mod validate;
 
+use std::time::Duration;
+
 use kube::ResourceExt;
 
 use super::conditions::StatusObject;
@@ -19,6 +21,12 @@ use super::failure::Failure;
 use super::project::{Whose, whose};
 use crate::api::conditions::reason;
 use crate::api::{ANNOTATION_REQUESTED_AT, GarbageCollection, GarbageCollectionStatus, RunningCollection};
+
+/// When to look again at what has just been written.
+const SOON: Duration = Duration::from_secs(1);
+
+/// How often a run is looked at, should its Job's events get lost.
+const POLL: Duration = Duration::from_secs(30);
 
 impl StatusObject for GarbageCollectionStatus {
     fn conditions(&self) -> &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition] {
@@ -63,6 +71,10 @@ impl Kind for GarbageCollection {
             let message = "spec.suspend is true: no run is started".to_owned();
             return Ok(Standing::Ready { reason: reason::SUSPENDED, message }.into());
         }
+        if let Some(newer) = dereference::answered_meanwhile(context, self, &request).await? {
+            *status = newer;
+            return Ok(Settled { standing: status::idle(self), again: Some(SOON) });
+        }
         let volume = dereference::volume(context, &registry).await?;
         if let Some(other) = dereference::active_job(context, self, &registry, &request).await? {
             return Ok(status::busy(&registry, &other));
@@ -70,7 +82,8 @@ impl Kind for GarbageCollection {
         let job = build::job(self, &registry, &volume, &run, &request);
         let name = apply::job(context, self, &job).await?;
         status.running = Some(RunningCollection { job: name, request });
-        Ok(status::running().into())
+        // It may have ended before the cache shows that it began.
+        Ok(Settled { standing: status::running(), again: Some(SOON) })
     }
 }
 
@@ -88,11 +101,11 @@ async fn follow(
     status: &mut GarbageCollectionStatus,
 ) -> Result<Settled, Failure> {
     match dereference::outcome(context, object, &running).await? {
-        None => Ok(status::running().into()),
+        None => Ok(Settled { standing: status::running(), again: Some(POLL) }),
         Some(run) => {
             status::ended(object, context, run, status);
             // Not tidied here: the status must be written first.
-            Ok(Settled { standing: status::idle(object), again: Some(std::time::Duration::from_secs(1)) })
+            Ok(Settled { standing: status::idle(object), again: Some(SOON) })
         }
     }
 }
