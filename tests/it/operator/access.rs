@@ -111,7 +111,7 @@ async fn nobody_is_revoked_because_a_list_is_slow() {
     drop(first);
     let control = Control::counting();
     control.hold_list("registryrolebindings");
-    let _second = world.operator_with(&control, world.settings("second")).await;
+    let _second = world.operator_with(&control, world.settings("undisturbed")).await;
     // Something that would be acted on at once, were it not for the list.
     world.create(&project("q", "hq", "other")).await;
     eventually("every other list has been asked for", || async {

@@ -136,7 +136,7 @@ async fn ended_after(n: usize, wanted: &Vec<Value>) {
     let mut first = world.operator_with(&control, world.settings("first")).await;
     tokio::time::timeout(crate::support::DEADLINE, first.ended()).await.ok();
     let before = if kubelet.is_running("hq") { generation(&kubelet.admin("hq").await).await } else { 0 };
-    let _second = world.operator_with(&Control::counting(), world.settings("second")).await;
+    let _second = world.operator_with(&Control::counting(), world.settings("first")).await;
     let last = control.log().last().cloned().unwrap_or_default();
     settled(&world, &format!("as if undisturbed, though ended after change {n} ({last})"), Some(wanted)).await;
     let after = generation(&kubelet.admin("hq").await).await;

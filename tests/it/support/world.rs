@@ -87,11 +87,12 @@ impl World {
         self.kind(kind).delete(name, &DeleteParams::default()).await.expect("it is there");
     }
 
-    /// Settings of an operator for this namespace alone, with a short Lease.
+    /// Settings of an operator for this namespace alone, with a Lease of their own.
     pub fn settings(&self, identity: &str) -> Settings {
         let lease = LeaseSettings {
-            duration: Duration::from_secs(1),
-            renew_deadline: Duration::from_millis(800),
+            // Long, so that a busy machine costs no Lease; who has the same identity takes it at once.
+            duration: Duration::from_secs(30),
+            renew_deadline: Duration::from_secs(25),
             retry: Duration::from_millis(100),
             ..LeaseSettings::new(&self.namespace, "operator", identity)
         };
@@ -121,7 +122,10 @@ impl World {
                 std::future::pending(),
             );
             tokio::select! {
-                result = run => result,
+                result = run => {
+                    println!("an operator ended: {result:?}");
+                    result
+                }
                 () = control.ended() => Ok(()),
             }
         });
