@@ -14,13 +14,13 @@ use std::time::Duration;
 
 use kube::ResourceExt;
 
-use super::conditions::StatusObject;
+use super::conditions::{StatusObject, requested_at};
 use super::context::Context;
 use super::driver::{Kind, Settled, Standing};
 use super::failure::Failure;
 use super::project::{Whose, whose};
 use crate::api::conditions::reason;
-use crate::api::{ANNOTATION_REQUESTED_AT, GarbageCollection, GarbageCollectionStatus, RunningCollection};
+use crate::api::{GarbageCollection, GarbageCollectionStatus, RunningCollection};
 
 /// When to look again at what has just been written.
 const SOON: Duration = Duration::from_secs(1);
@@ -89,8 +89,7 @@ impl Kind for GarbageCollection {
 
 /// The newest request that no run has answered yet.
 fn unanswered(object: &GarbageCollection, status: &GarbageCollectionStatus) -> Option<String> {
-    let request = object.annotations().get(ANNOTATION_REQUESTED_AT)?;
-    let request = super::conditions::shorten(request, 256);
+    let request = requested_at(object.annotations())?;
     (status.last_handled_request.as_ref() != Some(&request)).then_some(request)
 }
 

@@ -7,4 +7,5 @@ mod edges;
 mod ended;
 mod leaders;
 mod refused;
+mod rights;
 mod rolling;

@@ -8,7 +8,8 @@ use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, PostParams
 use serde_json::{Value, json};
 
 use crate::support::kubelet::Kubelet;
-use crate::support::objects::{of_kind, registry, secret};
+use crate::support::layers::Control;
+use crate::support::objects::{of_kind, project, registry, secret};
 use crate::support::world::World;
 
 fn kinds_of_children() -> Vec<ApiResource> {
@@ -168,16 +169,19 @@ async fn a_registry_of_another_cluster_is_delegated_and_its_secrets_are_not_look
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_that_cannot_be_read_is_stalled_and_disturbs_no_other() {
     let world = World::new("unreadable").await;
-    let _operator = world.operator().await;
-    let kubelet = Kubelet::start(&world);
-    world.create(&registry("good")).await;
-    // The schema cannot be got round, but a duration of a status can be anything that an older operator wrote.
-    world.create(&registry("bad")).await;
-    let broken = json!({ "status": { "observedGeneration": 0, "conditions": [{
-        "type": "Ready", "status": "True", "reason": "Old", "message": "", "lastTransitionTime": "1970-01-01T00:00:00Z",
-    }] } });
-    let _ = world.kind("Registry").patch_status("bad", &Default::default(), &kube::api::Patch::Merge(broken)).await;
-    world.ready("Registry", "good").await;
-    world.ready("Registry", "bad").await;
-    drop(kubelet);
+    let _kubelet = Kubelet::start(&world);
+    let control = Control::counting();
+    // Such as an object has it that was written under a schema of tomorrow.
+    control.corrupt("\"public\":true", "\"public\":1234");
+    let _operator = world.operator_with(&control, world.settings("undisturbed")).await;
+    world.create(&registry("hq")).await;
+    let spec = json!({ "registryRef": { "name": "hq" }, "name": "bad", "public": true });
+    world.create(&of_kind("Project", "bad", spec)).await;
+    world.create(&project("good", "hq", "good")).await;
+    world.ready("Project", "good").await;
+    let message = world.stalled("Project", "bad", "Unreadable").await;
+    assert!(message.contains("cannot be read") && message.contains("boolean"), "{message}");
+    world.delete("Project", "bad").await;
+    world.create(&project("another", "hq", "another")).await;
+    world.ready("Project", "another").await;
 }

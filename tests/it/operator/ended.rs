@@ -22,7 +22,7 @@ use crate::support::world::World;
 const FIVE: [&str; 5] = ["Registry", "Project", "RoleBinding", "ReplicationPolicy", "GarbageCollection"];
 
 /// A bit of everything.
-async fn scenario(world: &World) {
+pub(super) async fn scenario(world: &World) {
     world.create(&registry("hq")).await;
     world.create(&external("far")).await;
     world.create(&project("p", "hq", "app")).await;
@@ -82,7 +82,7 @@ fn comparable(world: &World, objects: &[Value]) -> Vec<Value> {
             serde_json::from_str(&times.replace_all(&text, "<time>")).expect("JSON")
         })
         .collect();
-    all.sort_by_key(|object| object.to_string());
+    all.sort_by_key(ToString::to_string);
     all
 }
 
@@ -109,7 +109,7 @@ fn reduced(mut object: Value) -> Value {
     object
 }
 
-async fn settled(world: &World, what: &str, wanted: Option<&Vec<Value>>) -> Vec<Value> {
+pub(super) async fn settled(world: &World, what: &str, wanted: Option<&Vec<Value>>) -> Vec<Value> {
     eventually(what, || async {
         let objects = world.everything(&looked_at()).await;
         let state = comparable(world, &objects);

@@ -51,7 +51,7 @@ async fn an_older_operator_that_wakes_late_gives_nobody_access_again() {
     // Hears nothing any more, does not notice that its Lease is gone, and looks at everything twice a second.
     let control = Control::counting();
     let mut settings: Settings = world.settings("older");
-    settings.lease.retry = Duration::from_secs(3600);
+    settings.lease.retry = Duration::from_hours(1);
     settings.resync = Duration::from_millis(500);
     let mut older = world.operator_with(&control, settings).await;
     world.ready("RoleBinding", "r").await;

@@ -30,6 +30,7 @@ struct Inner {
     ended: watch::Sender<bool>,
     held_list: Mutex<Option<String>>,
     deaf: AtomicBool,
+    corrupted: Mutex<Option<(String, String)>>,
 }
 
 impl Control {
@@ -48,6 +49,7 @@ impl Control {
             ended: watch::Sender::new(false),
             held_list: Mutex::default(),
             deaf: AtomicBool::new(false),
+            corrupted: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -60,6 +62,21 @@ impl Control {
     /// Lets lists through again.
     pub fn release_lists(&self) {
         *self.inner.held_list.lock().unwrap() = None;
+    }
+
+    /// What the operator reads has `to` in the place of `from`, which is as long.
+    pub fn corrupt(&self, from: &str, to: &str) {
+        assert_eq!(from.len(), to.len());
+        *self.inner.corrupted.lock().unwrap() = Some((from.to_owned(), to.to_owned()));
+    }
+
+    fn corrupted(&self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        let corrupted = self.inner.corrupted.lock().unwrap();
+        let Some((from, to)) = corrupted.as_ref() else { return frame };
+        frame.map_data(|data| match std::str::from_utf8(&data) {
+            Ok(text) => Bytes::from(text.replace(from, to)),
+            Err(_) => data,
+        })
     }
 
     /// From now on no event of any watch gets through.
@@ -177,6 +194,7 @@ impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for Hearing<B> {
         if self.watched && self.control.inner.deaf.load(Ordering::SeqCst) {
             return Poll::Pending;
         }
-        Pin::new(&mut self.body).poll_frame(context)
+        let this = &mut *self;
+        Pin::new(&mut this.body).poll_frame(context).map_ok(|frame| this.control.corrupted(frame))
     }
 }

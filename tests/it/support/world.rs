@@ -111,7 +111,12 @@ impl World {
 
     /// An operator under control.
     pub async fn operator_with(&self, control: &Control, settings: Settings) -> Operator {
-        let client = control.client(api_server::config().await);
+        self.operator_as(control, settings, api_server::config().await)
+    }
+
+    /// An operator that is somebody in particular.
+    pub fn operator_as(&self, control: &Control, settings: Settings, config: kube::Config) -> Operator {
+        let client = control.client(config);
         let control = control.clone();
         let task = tokio::spawn(async move {
             let run = regatta::operator::run(
@@ -206,7 +211,7 @@ impl World {
         let mut all = vec![];
         for resource in resources {
             let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, resource);
-            for mut object in api.list(&Default::default()).await.expect("a list").items {
+            for mut object in api.list(&kube::api::ListParams::default()).await.expect("a list").items {
                 object.types = Some(kube::api::TypeMeta {
                     api_version: resource.api_version.clone(),
                     kind: resource.kind.clone(),
