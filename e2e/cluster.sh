@@ -48,9 +48,10 @@ start() { in_node "$1" "$2" bash "$E2E/cluster/node.sh" start "$@"; }
 make_node() {
 	local name=$1 n=$2 dir init
 	dir=$(node_dir "$name" "$n")
+	# First its directory, by which `down` knows of it.
+	mkdir -p "$dir"/{etc,log}
 	make_mount_points
 	make_cgroups "$name-$n"
-	mkdir -p "$dir"/{etc,log}
 	configure_node "$name" "$n"
 	# Both the first process of the namespaces and its parent, which waits for it, outlive this script.
 	# --kill-child: should this script be killed before it learns the number of the first, the end of the second will do.

@@ -221,7 +221,7 @@ up() {
 	# Passwords and keys are in there.
 	mkdir -p "$DEMO" && chmod 700 "$DEMO"
 	: >"$LOG"
-	"$ROOT/scripts/install.sh" skopeo buildah jq openssl envsubst curl gcc
+	"$ROOT/scripts/install.sh" skopeo buildah jq openssl envsubst curl cc
 	[ -s "$archive" ] || die "$archive is missing: make image"
 	REGATTA=$TARGET/image/regatta
 	# A name of its own for each build, so that a second run rolls what has changed.

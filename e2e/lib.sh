@@ -102,6 +102,30 @@ end_recorded() {
 	rm -f "$1"
 }
 
+# packages PACKAGE=FILE...: install the Debian packages whose file is missing, and only those. FILE is a command or a path, so
+# that what came from elsewhere counts too.
+packages() {
+	local pair missing=()
+	for pair in "$@"; do
+		case ${pair#*=} in
+		/*) [ -e "${pair#*=}" ] ;;
+		*) PATH=$PATH:/usr/sbin:/sbin command -v "${pair#*=}" >/dev/null ;;
+		esac || missing+=("${pair%%=*}")
+	done
+	[ ${#missing[@]} -gt 0 ] || return 0
+	if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+		die "missing here: ${missing[*]}. Install these (as root: apt-get install --no-install-recommends ${missing[*]}) and run again"
+	fi
+	say "installing ${missing[*]} (about half a minute)"
+	mkdir -p "$CACHE"
+	local log=$CACHE/apt.log apt=(apt-get -q -y -o DPkg::Lock::Timeout=600)
+	if ! {
+		"${apt[@]}" update && DEBIAN_FRONTEND=noninteractive "${apt[@]}" install --no-install-recommends "${missing[@]}"
+	} >"$log" 2>&1; then
+		die "apt-get failed: $(tail -n 3 "$log") (all of it: $log)"
+	fi
+}
+
 # version MODULE-DIRECTORY MODULE: the version that its go.mod requires. The go.mod files are the only place for versions.
 version() {
 	awk -v m="$2" '$1 == "require" { $0 = substr($0, 9) } $1 == m && $2 ~ /^v/ { print $2; exit }' "$E2E/$1/go.mod"

@@ -33,6 +33,30 @@ new_work() {
 	trap 'rm -rf "$work"' EXIT
 }
 
+# stamps_of_MODULE: what its releases are told of their version when they are linked.
+stamps_of_kubernetes() {
+	local v
+	v=$(version kubernetes k8s.io/kubernetes)
+	stamp k8s.io/component-base/version gitVersion "$v"
+	stamp k8s.io/component-base/version gitMajor "$(major "$v")"
+	stamp k8s.io/component-base/version gitMinor "$(minor "$v")"
+}
+# The Kubernetes that Helm takes for granted where it talks to none (lint, template) is that of its client, k8s.io/client-go v0.MINOR.
+stamps_of_helm() {
+	local each
+	stamp helm.sh/helm/v3/internal/version version "$(version helm helm.sh/helm/v3)"
+	for each in lint/rules chartutil; do
+		stamp "helm.sh/helm/v3/pkg/$each" k8sVersionMajor 1
+		stamp "helm.sh/helm/v3/pkg/$each" k8sVersionMinor "$(minor "$(version helm k8s.io/client-go)")"
+	done
+}
+stamps_of_distribution() { stamp github.com/distribution/distribution/v3/version version "$(version distribution github.com/distribution/distribution/v3)"; }
+stamps_of_coredns() { :; }
+stamps_of_probe() { :; }
+stamp() { printf -- '-X %s.%s=%s ' "$@"; }
+major() { cut -d. -f1 <<<"${1#v}"; }
+minor() { cut -d. -f2 <<<"$1"; }
+
 # go_build MODULE HOW-LONG PART=PACKAGE...: what of these is not there yet. All in one run of the go command, which then compiles
 # what they share once.
 go_build() {
@@ -49,19 +73,9 @@ go_build() {
 	say "building ${names[*]} ($long on two cores the first time, seconds when Go has them in its cache)"
 	began=$(now_ms)
 
-	local flags
 	new_work
-	flags="-s -w"
-	if [ "$module" = kubernetes ]; then
-		# Clients ask the server's version, and Helm charts may require one.
-		local v
-		v=$(version kubernetes k8s.io/kubernetes)
-		flags+=" -X k8s.io/component-base/version.gitVersion=$v"
-		flags+=" -X k8s.io/component-base/version.gitMajor=$(cut -d. -f1 <<<"${v#v}")"
-		flags+=" -X k8s.io/component-base/version.gitMinor=$(cut -d. -f2 <<<"$v")"
-	fi
 	# The output must be a directory for several packages, and is named after the package's last element otherwise.
-	(cd "$E2E/$module" && "${NICE[@]}" go build -buildvcs=false -trimpath -ldflags "$flags" -o "$work/" "${packages[@]}") ||
+	(cd "$E2E/$module" && "${NICE[@]}" go build -buildvcs=false -trimpath -ldflags "-s -w $("stamps_of_$module")" -o "$work/" "${packages[@]}") ||
 		die "go build in $E2E/$module failed"
 
 	local i made target
@@ -114,33 +128,10 @@ image() {
 	mv "$work/image.tar" "$archive"
 }
 
-# packages PACKAGE=FILE...: install the Debian packages whose file is missing, and only those. FILE is a command or a path, so
-# that what came from elsewhere counts too.
-packages() {
-	local pair missing=()
-	for pair in "$@"; do
-		case ${pair#*=} in
-		/*) [ -e "${pair#*=}" ] ;;
-		*) PATH=$PATH:/usr/sbin:/sbin command -v "${pair#*=}" >/dev/null ;;
-		esac || missing+=("${pair%%=*}")
-	done
-	[ ${#missing[@]} -gt 0 ] || return 0
-	if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-		die "missing here: ${missing[*]}. Install these (as root: apt-get install --no-install-recommends ${missing[*]}) and run again"
-	fi
-	say "installing ${missing[*]} (about half a minute)"
-	local log=$CACHE/apt.log apt=(apt-get -q -y -o DPkg::Lock::Timeout=600)
-	if ! {
-		"${apt[@]}" update && DEBIAN_FRONTEND=noninteractive "${apt[@]}" install --no-install-recommends "${missing[@]}"
-	} >"$log" 2>&1; then
-		die "apt-get failed: $(tail -n 3 "$log") (all of it: $log)"
-	fi
-}
-
 # openssl makes the certificates, curl asks whether a server is ready.
 API_SERVER_PACKAGES=(openssl=openssl curl=curl util-linux=flock)
 CLUSTER_PACKAGES=(containerd=containerd runc=runc containernetworking-plugins=/usr/lib/cni/ptp iproute2=ip iptables=iptables
-	conntrack=conntrack ethtool=ethtool mount=mount util-linux=nsenter gcc=gcc libc6-dev=/usr/include/stdlib.h)
+	conntrack=conntrack mount=mount util-linux=nsenter gcc=gcc libc6-dev=/usr/include/stdlib.h)
 
 make_target() {
 	case $1 in
@@ -156,7 +147,7 @@ make_target() {
 		locked coredns go_build coredns '1 min' coredns=regatta.dev/e2e/coredns
 		;;
 	helm) locked helm go_build helm '1 min' helm=helm.sh/helm/v3/cmd/helm ;;
-	distribution) locked distribution go_build distribution '1 min' registry=github.com/distribution/distribution/v3/cmd/registry ;;
+	distribution) locked distribution go_build distribution '90 s' registry=github.com/distribution/distribution/v3/cmd/registry ;;
 	probe)
 		locked probe go_build probe '10 s' probe=regatta.dev/e2e/probe
 		locked probe image probe "$PROBE_IMAGE"

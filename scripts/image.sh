@@ -42,7 +42,7 @@ with_docker() {
 # A storage of its own beside the result, of the kind that needs no kernel's help: nothing of the user's is touched.
 with_buildah() {
 	local buildah=(buildah --root "$storage/root" --runroot "$storage/run" --storage-driver vfs)
-	"${buildah[@]}" build --quiet --isolation chroot --network none --format docker --timestamp 0 --file Containerfile \
+	"${buildah[@]}" build --quiet --network none --pull=never --format docker --timestamp 0 --file Containerfile \
 		--build-arg "VERSION=$version" --build-arg "REVISION=$revision" --tag "$name:$version" "$context" >/dev/null
 	rm -f "$OUT/regatta.tar.part"
 	"${buildah[@]}" push --quiet "$name:$version" "docker-archive:$OUT/regatta.tar.part:$name:$version"

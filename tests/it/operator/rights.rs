@@ -70,7 +70,7 @@ async fn the_documented_rights_suffice() {
     let mut config = api_server::config().await;
     config.auth_info.impersonate = Some(USER.to_owned());
     let control = Control::counting();
-    let _operator = world.operator_as(&control, world.settings("undisturbed"), config);
+    let _operator = World::operator_as(&control, world.settings("undisturbed"), config);
     settled(&world, "everything is settled", None).await;
     let refused: Vec<String> = control.log().into_iter().filter(|change| change.starts_with("403")).collect();
     assert_eq!(refused, Vec::<String>::new());

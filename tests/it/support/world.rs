@@ -111,11 +111,11 @@ impl World {
 
     /// An operator under control.
     pub async fn operator_with(&self, control: &Control, settings: Settings) -> Operator {
-        self.operator_as(control, settings, api_server::config().await)
+        Self::operator_as(control, settings, api_server::config().await)
     }
 
     /// An operator that is somebody in particular.
-    pub fn operator_as(&self, control: &Control, settings: Settings, config: kube::Config) -> Operator {
+    pub fn operator_as(control: &Control, settings: Settings, config: kube::Config) -> Operator {
         let client = control.client(config);
         let control = control.clone();
         let task = tokio::spawn(async move {
