@@ -2,9 +2,11 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
+    clippy::print_stdout,
     clippy::print_stderr,
-    reason = "a test fails by panicking, and says what it saw"
+    reason = "a test ends where it finds something unexpected, and prints what it saw and how long it took"
 )]
 
 #[path = "it/architecture.rs"]
@@ -26,3 +28,11 @@ mod replicate_copy;
 mod replicate_defects;
 #[path = "it/replicate_follow.rs"]
 mod replicate_follow;
+
+/// The operator against a real API server: modules that have modules of their own.
+mod it {
+    mod operator;
+    pub(super) mod support;
+}
+
+use it::support;
