@@ -152,10 +152,14 @@ apply_secrets() {
 
 # --- waiting ---------------------------------------------------------------------------------------------------------------------
 
-ready() { at "$1" wait "$KINDS" --all --for=condition=Ready --timeout=1s; }
-synced() { at "$1" wait replicationpolicy/shop --for=condition=Synced --timeout=1s; }
+# Every object, about the newest spec. (`kubectl wait` asks for one after the other, and has one time-out for them all.)
+ready() {
+	at "$1" get "$KINDS" -o json | jq -e '.items | length > 0 and all(
+		.status.observedGeneration == .metadata.generation and any(.status.conditions[]?; .type == "Ready" and .status == "True"))'
+}
+# condition SITE OBJECT TYPE
+condition() { [ "$(at "$1" get "$2" -o "jsonpath={.status.conditions[?(@.type==\"$3\")].status}")" = True ]; }
 serves() { [ "$(curl --silent --max-time 2 --cacert "$DEMO/pki/ca.crt" --output /dev/null --write-out '%{http_code}' "https://$(host "$1")/v2/")" = 401 ]; }
-pod_ready() { at city wait pod/hello --for=condition=Ready --timeout=1s; }
 collected() { [ "$(at "$1" get "garbagecollection/$1" -o 'jsonpath={.status.lastHandledRequest}')" = "$2" ]; }
 
 # --- the scenes ------------------------------------------------------------------------------------------------------------------
@@ -257,7 +261,7 @@ up() {
 		within 180 "all objects are ready ($site)" ready "$site"
 		within 30 "its registry answers at https://$(host "$site")" serves "$site"
 	done
-	for site in hq province; do within 60 "its replicator follows ($site)" synced "$site"; done
+	for site in hq province; do within 60 "its replicator follows ($site)" condition "$site" replicationpolicy/shop Synced; done
 
 	doing 'making two versions of an image, of three layers each, of which they share two'
 	build_images
@@ -269,7 +273,7 @@ up() {
 
 	doing 'running it in the city, pulled by the kubelet from the registry of the city with the pull secret of a robot'
 	run_pod
-	within 120 'the Pod hello runs' pod_ready
+	within 120 'the Pod hello runs' condition city pod/hello Ready
 	told "it says: $(at city logs hello)"
 
 	doing 'pushing shop/demo:v2: only the layer that is new moves'
