@@ -20,6 +20,7 @@
 //! Basic credentials that have the replicator right. Errors are [`Problem`]s.
 
 pub mod access;
+pub mod client;
 pub mod edges;
 pub mod journal;
 pub mod keys;

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{htpasswd, registry};
+use crate::commands::{crds, gc, htpasswd, operator, registry, replicate};
 
 /// Fleets of container registries on Kubernetes: an operator and an OCI registry in one binary.
 #[derive(Debug, Parser)]
@@ -16,6 +16,14 @@ pub struct Cli {
 enum Command {
     /// Serve an OCI registry from a directory.
     Registry(Box<registry::Args>),
+    /// Collect the garbage of a registry's directory.
+    Gc(gc::Args),
+    /// Reconcile Registries, Projects, RoleBindings, ReplicationPolicies and GarbageCollections in a cluster.
+    Operator(Box<operator::Args>),
+    /// Print the manifests of the five kinds.
+    Crds(crds::Args),
+    /// Make a destination registry equal to its source, once or for ever.
+    Replicate(Box<replicate::Args>),
     /// Make a line for a password file.
     Htpasswd(htpasswd::Args),
 }
@@ -26,6 +34,18 @@ pub enum Error {
     /// Of `regatta registry`.
     #[error(transparent)]
     Registry(#[from] registry::Error),
+    /// Of `regatta gc`.
+    #[error(transparent)]
+    Gc(#[from] gc::Error),
+    /// Of `regatta operator`.
+    #[error(transparent)]
+    Operator(#[from] operator::OperatorCommandError),
+    /// Of `regatta crds`.
+    #[error(transparent)]
+    Crds(#[from] crds::CrdsError),
+    /// Of `regatta replicate`.
+    #[error(transparent)]
+    Replicate(#[from] replicate::Error),
     /// Of `regatta htpasswd`.
     #[error(transparent)]
     Htpasswd(#[from] htpasswd::Error),
@@ -36,6 +56,10 @@ impl Cli {
     pub async fn run(self) -> Result<(), Error> {
         match self.command {
             Command::Registry(args) => Ok(registry::run(*args).await?),
+            Command::Gc(args) => Ok(gc::run(args).await?),
+            Command::Operator(args) => Ok(operator::run(*args).await?),
+            Command::Crds(args) => Ok(crds::run(&args)?),
+            Command::Replicate(args) => Ok(replicate::run(*args).await?),
             Command::Htpasswd(args) => Ok(htpasswd::run(&args)?),
         }
     }

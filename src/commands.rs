@@ -1,4 +1,8 @@
 //! The subcommands: the composition root, the only place that makes stores, clients and clocks.
 
+pub mod crds;
+pub mod gc;
 pub mod htpasswd;
+pub mod operator;
 pub mod registry;
+pub mod replicate;

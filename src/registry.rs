@@ -11,6 +11,7 @@ pub mod access;
 pub mod blobs;
 pub mod catalog;
 pub mod edges;
+pub mod enumerate;
 pub mod error;
 pub mod hold;
 pub mod identity;
@@ -96,4 +97,4 @@ pub(crate) fn nonce() -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,8 +1,7 @@
 // CoreDNS with only what a test cluster asks of it.
 //
-// The whole of CoreDNS links the clients of half a dozen clouds and takes minutes to build; these four plugins answer for
-// Services and Pods (kubernetes), for nothing else (template), pass on what a developer wants passed on (forward) and say what
-// went wrong (errors).
+// The whole of CoreDNS links the clients of half a dozen clouds and takes minutes to build; these three plugins answer for
+// Services and Pods (kubernetes), refuse everything else at once (template) and say what went wrong (errors).
 package main
 
 import (
@@ -10,7 +9,6 @@ import (
 	"github.com/coredns/coredns/coremain"
 
 	_ "github.com/coredns/coredns/plugin/errors"
-	_ "github.com/coredns/coredns/plugin/forward"
 	_ "github.com/coredns/coredns/plugin/kubernetes"
 	_ "github.com/coredns/coredns/plugin/template"
 )
@@ -18,7 +16,7 @@ import (
 // The order in which a query passes the plugins, whatever order the Corefile lists them in. CoreDNS's own list
 // (core/dnsserver/zdirectives.go) also holds the server block's directives, of which none is needed here.
 func init() {
-	dnsserver.Directives = []string{"errors", "kubernetes", "template", "forward"}
+	dnsserver.Directives = []string{"errors", "kubernetes", "template"}
 }
 
 func main() {

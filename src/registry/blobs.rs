@@ -56,6 +56,19 @@ impl Registry {
         }
     }
 
+    /// Links a blob from whichever repository has it. Only for who may read them all; false where none has it.
+    pub async fn mount_from_anywhere(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        author: &Author,
+    ) -> Result<bool> {
+        match self.data(digest).await? {
+            Some(meta) => self.link_blob(repository, digest, meta.size, author).await,
+            None => Ok(false),
+        }
+    }
+
     /// Publishes finished bytes under their digest.
     pub(super) async fn publish(&self, temporary: &Key, digest: &Digest) -> Result<()> {
         self.inner.store.publish(temporary, &layout::blob_data(digest), Durability::Durable).await?;

@@ -37,9 +37,10 @@ pub struct Record {
     /// The registers about to change.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<Register>,
-    /// Earlier records of this origin whose writes have all landed, lost or been given up.
+    /// Earlier records of this process, under this origin or one that was closed, whose writes have all landed, lost
+    /// or been given up.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub settles: Vec<u64>,
+    pub settles: Vec<(Arc<str>, u64)>,
     /// Tells the record from another's at the same number.
     pub nonce: String,
 }

@@ -14,7 +14,7 @@
 //!     _links/<alg>/<2 hex>/<hex>/<versions>           a blob that this repository may read
 //!     _referrers/<alg>/<2 hex>/<hex>/<referrer>!<n>   hints: who refers to a manifest
 //! regatta/v1/uploads/<id>/<versions>, parts/<nonce>   uploads in progress
-//! regatta/v1/trash/blobs/<alg>/<2 hex>/<hex>/<nonce>  condemned bytes
+//! regatta/v1/trash/blobs/<alg>/<2 hex>/<hex>/<at>-<nonce>  condemned bytes, and when
 //! regatta/v1/access/<versions>                        access documents
 //! regatta/v1/terms/<versions>                         operators' terms of office
 //! regatta/v1/edges/..., regatta/v1/cursors/...        what the replicator does and did
@@ -101,6 +101,11 @@ pub fn catalog() -> Key {
 /// The catalog's key of a repository.
 pub fn catalog_entry(repository: &RepositoryName) -> Key {
     ours(format_args!("catalog/{repository}{SEPARATOR}"))
+}
+
+/// The directory of all repositories.
+pub fn repositories() -> Key {
+    ours("repositories")
 }
 
 fn repository(name: &RepositoryName) -> Key {
@@ -192,6 +197,13 @@ pub enum Register {
 }
 
 impl Register {
+    /// The repository that it is in.
+    pub fn repository(&self) -> &RepositoryName {
+        match self {
+            Self::Tag(name, _) | Self::Manifest(name, _) | Self::Link(name, _) => name,
+        }
+    }
+
     /// The directory of its versions.
     pub fn key(&self) -> Key {
         match self {

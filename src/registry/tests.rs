@@ -12,11 +12,11 @@ use crate::clock::System;
 use crate::oci::{Digest, MediaType, Reference, RepositoryName};
 use crate::store::{Key, Store, fs::FsStore, memory::MemoryStore};
 
-fn author() -> Author {
+pub(crate) fn author() -> Author {
     Author { actor: "htpasswd:tester".into(), cause: Cause::Client }
 }
 
-fn repository(name: &str) -> RepositoryName {
+pub(crate) fn repository(name: &str) -> RepositoryName {
     name.parse().unwrap()
 }
 
@@ -33,11 +33,11 @@ async fn replicas() -> (Registry, Registry) {
     )
 }
 
-async fn registry() -> Registry {
+pub(crate) async fn registry() -> Registry {
     replicas().await.0
 }
 
-async fn push_blob(registry: &Registry, repository: &RepositoryName, bytes: &'static [u8]) -> Digest {
+pub(crate) async fn push_blob(registry: &Registry, repository: &RepositoryName, bytes: &'static [u8]) -> Digest {
     let digest = Digest::sha256(bytes);
     registry.put_blob(repository, &digest, Some(bytes.len() as u64), body(bytes), &author()).await.unwrap();
     digest
@@ -59,7 +59,12 @@ async fn put(registry: &Registry, repository: &RepositoryName, reference: &str, 
     Ok(incoming.digest)
 }
 
-async fn push_image(registry: &Registry, repository: &RepositoryName, tag: &str, layer: &'static [u8]) -> Digest {
+pub(crate) async fn push_image(
+    registry: &Registry,
+    repository: &RepositoryName,
+    tag: &str,
+    layer: &'static [u8],
+) -> Digest {
     let (config, layer) = (push_blob(registry, repository, b"{}").await, push_blob(registry, repository, layer).await);
     put(registry, repository, tag, image(&config, &[&layer])).await.unwrap()
 }
@@ -243,7 +248,7 @@ async fn what_was_condemned_is_taken_back_by_a_manifest_that_names_it() {
         let head = registry.head(&register).await.unwrap().unwrap();
         let draft = Draft::from_entry(&head.entry, Op::Condemn);
         registry.land(&register, Some(&head), &draft, &author()).await.unwrap().unwrap();
-        assert!(registry.condemn_data(digest).await.unwrap());
+        assert!(registry.condemn_data(digest, 1).await.unwrap());
     }
     // HEAD says no, so that a pusher uploads it again; GET still serves.
     assert!(registry.blob(&repository, &layer).await.is_err());

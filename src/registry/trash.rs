@@ -45,9 +45,10 @@ impl Registry {
         }
     }
 
-    /// Puts a blob's bytes into the trash, under a name that no other condemnation has.
-    pub async fn condemn_data(&self, digest: &Digest) -> Result<bool> {
-        let trash = layout::trashed_blob(digest).join(nonce());
+    /// Puts a blob's bytes into the trash at a moment (milliseconds since the epoch), under a name that no other
+    /// condemnation has.
+    pub async fn condemn_data(&self, digest: &Digest, at: u64) -> Result<bool> {
+        let trash = layout::trashed_blob(digest).join(format_args!("{at}-{}", nonce()));
         Ok(self.inner.store.rename(&layout::blob_data(digest), &trash).await?)
     }
 }

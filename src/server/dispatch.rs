@@ -59,6 +59,13 @@ impl Call {
         Author { actor: self.caller.identity.to_string(), cause }
     }
 
+    /// Whether every repository is the caller's to read: an admin's or a replicator's password, not a token.
+    pub fn may_read_everything(&self) -> bool {
+        let everything = matches!(self.caller.identity, Identity::Replicator { .. })
+            || self.gate.access().admins.contains(&self.caller.identity);
+        everything && self.caller.scope.is_none()
+    }
+
     /// A header, if it is there and text.
     pub fn header(&self, name: impl header::AsHeaderName) -> Option<&str> {
         self.parts.headers.get(name)?.to_str().ok()

@@ -4,7 +4,7 @@
 //! with the destination so that a source that was restored from a backup is noticed.
 
 use axum::body::{Body, to_bytes};
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 
 use super::Fault;
@@ -17,8 +17,23 @@ use crate::registry::edges::is_edge_id;
 /// A cursor has some hundred bytes an origin.
 const LONGEST: usize = 1024 * 1024;
 
+/// Says what answers, also where there is no cursor yet: a client then knows that it may keep one here, and that this
+/// registry takes large blobs in parts and mounts without `from`.
+const REGATTA_VERSION: HeaderName = HeaderName::from_static("regatta-version");
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// GET and PUT of a cursor.
 pub async fn cursor(call: &Call, edge: &str, body: Body) -> Result<Response, Fault> {
+    match handle(call, edge, body).await {
+        Ok(mut response) => {
+            response.headers_mut().insert(REGATTA_VERSION, HeaderValue::from_static(VERSION));
+            Ok(response)
+        }
+        Err(fault) => Err(fault.with_header(REGATTA_VERSION, VERSION)),
+    }
+}
+
+async fn handle(call: &Call, edge: &str, body: Body) -> Result<Response, Fault> {
     match call.caller.identity {
         Identity::Replicator { .. } => {}
         Identity::Anonymous => return Err(Fault::unauthenticated(None)),

@@ -36,8 +36,14 @@ pub async fn begin(call: &Call, name: &RepositoryName, body: Body) -> Result<Res
 /// A mount, where one is asked for and the caller may read the source; `None` makes an upload of it. An unreadable
 /// source and a missing one look alike.
 async fn mount(call: &Call, name: &RepositoryName) -> Result<Option<Response>, Fault> {
-    let (Some(digest), Some(from)) = (call.query("mount"), call.query("from")) else { return Ok(None) };
+    let Some(digest) = call.query("mount") else { return Ok(None) };
     let digest: Digest = digest.parse().map_err(invalid_digest)?;
+    if call.may_read_everything() {
+        // Wherever it is: one POST then answers a replicator, whatever it remembers.
+        let mounted = call.server.registry().mount_from_anywhere(name, &digest, &call.author()).await?;
+        return Ok(mounted.then(|| created(name, &digest)));
+    }
+    let Some(from) = call.query("from") else { return Ok(None) };
     let Ok(from) = from.parse::<RepositoryName>() else { return Ok(None) };
     let readable = call.gate.authorize(&call.caller, Permission::Pull, &from).is_ok();
     let registry = call.server.registry();

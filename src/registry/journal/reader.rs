@@ -1,6 +1,7 @@
 //! Reads all origins' logs from a cursor on; closes and trims them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -46,14 +47,21 @@ pub async fn read(store: &Store, identity: &str, cursor: Option<&Cursor>, now: u
     if let Some(cursor) = usable {
         result.ahead = is_ahead(store, cursor, floor).await?;
     }
+    let mut logs = Vec::new();
     for origin in origins {
         let position = usable.map(|cursor| cursor.origins.get(&origin).cloned().unwrap_or_default());
         let log = match position {
             Some(position) => read_on(store, &origin, &position).await?,
             None => read_end(store, &origin, now).await?,
         };
-        let report = usable.is_some();
-        let position = log.report(now, report, &mut result);
+        logs.push((origin, log));
+    }
+    // A process whose origin was closed settles under its next one.
+    let records = logs.iter().flat_map(|(_, log)| &log.new);
+    let settled: BTreeSet<(Arc<str>, u64)> = records.flat_map(|(_, record)| record.settles.iter().cloned()).collect();
+    for (origin, log) in logs {
+        let is_settled = |number| settled.contains(&(Arc::from(origin.as_str()), number));
+        let position = log.report(now, usable.is_some(), is_settled, &mut result);
         result.cursor.origins.insert(origin, position);
     }
     result.changes = unique(std::mem::take(&mut result.changes));
@@ -80,13 +88,18 @@ struct Log {
 
 impl Log {
     /// Adds what is to be told, and gives the position after it.
-    fn report(self, now: u64, report_new: bool, result: &mut JournalRead) -> Position {
-        let settled: BTreeSet<u64> = self.new.iter().flat_map(|(_, record)| record.settles.iter().copied()).collect();
+    fn report(
+        self,
+        now: u64,
+        report_new: bool,
+        is_settled: impl Fn(u64) -> bool,
+        result: &mut JournalRead,
+    ) -> Position {
         let at = self.new.last().map_or(self.seen_at, |(_, record)| record.at);
         let mut position = Position { seen: self.seen, at, open: Vec::new() };
         let (open, new) = (self.open.into_iter().map(|r| (r, false)), self.new.into_iter().map(|r| (r, true)));
         for ((number, record), is_new) in open.chain(new) {
-            let over = settled.contains(&number) || record.at + UNSETTLED_MILLIS < now || record.names.is_empty();
+            let over = is_settled(number) || record.at + UNSETTLED_MILLIS < now || record.names.is_empty();
             let seen = record.names.into_iter().map(|register| Seen { register, at: record.at });
             if !over {
                 position.open.push(number);

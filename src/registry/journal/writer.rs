@@ -33,9 +33,11 @@ pub(super) struct Writer {
     next: u64,
     /// The hold was seen; look whether it is over before anything is recorded.
     held: bool,
+    /// The hold was not yet looked at since this origin was opened.
+    unchecked: bool,
     /// How many writes of a record are not settled yet.
-    open: BTreeMap<u64, usize>,
-    settled: Vec<u64>,
+    open: BTreeMap<(Arc<str>, u64), usize>,
+    settled: Vec<(Arc<str>, u64)>,
 }
 
 type Waiting = (Vec<Register>, oneshot::Sender<Result<(Arc<str>, u64)>>);
@@ -43,7 +45,17 @@ type Waiting = (Vec<Register>, oneshot::Sender<Result<(Arc<str>, u64)>>);
 impl Writer {
     pub(super) fn new(store: Store, clock: Clock, bell: Arc<Notify>) -> Self {
         let origin = nonce().into();
-        Self { store, clock, bell, origin, next: 1, held: false, open: BTreeMap::new(), settled: Vec::new() }
+        Self {
+            store,
+            clock,
+            bell,
+            origin,
+            next: 1,
+            held: false,
+            unchecked: true,
+            open: BTreeMap::new(),
+            settled: Vec::new(),
+        }
     }
 
     pub(super) async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Request>) {
@@ -77,18 +89,16 @@ impl Writer {
     fn take(&mut self, request: Request, waiting: &mut Vec<Waiting>) {
         match request {
             Request::Record { names, answer } => waiting.push((names, answer)),
-            // What an origin that was closed left unsettled cannot be settled any more: it runs out.
-            Request::Settle { origin, number } if origin == self.origin => self.settle(number),
-            Request::Settle { .. } => {}
+            Request::Settle { origin, number } => self.settle((origin, number)),
         }
     }
 
-    fn settle(&mut self, number: u64) {
-        let Some(left) = self.open.get_mut(&number) else { return };
+    fn settle(&mut self, record: (Arc<str>, u64)) {
+        let Some(left) = self.open.get_mut(&record) else { return };
         *left -= 1;
         if *left == 0 {
-            self.open.remove(&number);
-            self.settled.push(number);
+            self.open.remove(&record);
+            self.settled.push(record);
         }
     }
 
@@ -124,15 +134,14 @@ impl Writer {
     fn reopen(&mut self) {
         self.origin = nonce().into();
         self.next = 1;
-        self.open.clear();
-        self.settled.clear();
+        self.unchecked = true;
     }
 
     async fn write(&mut self, waiting: Vec<Waiting>) {
         let names: Vec<Register> = waiting.iter().flat_map(|(names, _)| names.iter().cloned()).collect();
         match self.try_write(names).await {
             Ok(number) => {
-                self.open.insert(number, waiting.len());
+                self.open.insert((Arc::clone(&self.origin), number), waiting.len());
                 self.bell.notify_waiters();
                 for (_, answer) in waiting {
                     // A request that was cancelled meanwhile leaves its record unsettled; it runs out.
@@ -152,7 +161,6 @@ impl Writer {
             if self.held {
                 self.check_hold().await?;
             }
-            let fresh = self.next == 1;
             let record = self.record(names.clone());
             let key = layout::journal_record(&self.origin, self.next);
             match self.store.put_new(&key, to_json(&record), Durability::Durable).await {
@@ -168,10 +176,13 @@ impl Writer {
             self.settled.clear();
             // Whoever opens an origin looks at the hold *afterwards*: the collector may have listed the origins just
             // before this one was there.
-            if fresh && let Err(failure) = self.check_hold().await {
-                self.settled.push(number);
+            if self.unchecked
+                && let Err(failure) = self.check_hold().await
+            {
+                self.settled.push((Arc::clone(&self.origin), number));
                 return Err(failure);
             }
+            self.unchecked = false;
             return Ok(number);
         }
     }

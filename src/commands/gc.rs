@@ -1,0 +1,195 @@
+//! `regatta gc`: collects the garbage of a registry's directory.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::runs::SUMMARY_LIMIT;
+use crate::admin::{CollectionCounts, CollectionSummary};
+use crate::clock::System;
+use crate::gc::collect::Outcome;
+use crate::gc::{CollectError, Counts, Options, collect};
+use crate::registry::{Registry, RegistryError, layout};
+use crate::server::fault::chain;
+use crate::store::{StoreError, fs::FsStore};
+
+/// Collects what no tag, index or referrer needs.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The registry's directory.
+    #[arg(long, value_name = "DIR")]
+    root: PathBuf,
+    /// How pushes are kept apart from the collection: `read-only` refuses them meanwhile.
+    #[arg(long, value_enum, default_value = "read-only")]
+    mode: Mode,
+    /// Say what would be done, and do nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Collect manifests too that no tag, index or referrer's subject keeps.
+    #[arg(long)]
+    untagged: bool,
+    /// What is younger than this is left alone: `24h`, `30m`, `0s`.
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration)]
+    grace_period: SignedDuration,
+    /// How long what was condemned can still be taken back by a push that names it.
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration)]
+    undelete_window: SignedDuration,
+    /// Write a JSON summary of at most 4,000 bytes here.
+    #[arg(long, value_name = "FILE")]
+    summary: Option<PathBuf>,
+}
+
+/// How pushes are kept apart from the collection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Mode {
+    /// They are refused with 503 until it ends.
+    ReadOnly,
+}
+
+fn duration(text: &str) -> Result<SignedDuration, String> {
+    let duration: SignedDuration = text.parse().map_err(|error: jiff::Error| error.to_string())?;
+    if duration.is_negative() { Err("a duration cannot be negative".to_owned()) } else { Ok(duration) }
+}
+
+/// Why nothing, or not everything, was collected.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The directory cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What is in it cannot be used.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The run ended early.
+    #[error(transparent)]
+    Collect(#[from] CollectError),
+    /// The directory is not one of a registry: a collector makes none.
+    #[error("`{0}` is not the directory of a registry")]
+    NoRegistry(PathBuf),
+    /// Signals, summary or standard output.
+    #[error("{what} failed")]
+    Io {
+        /// What was under way.
+        what: &'static str,
+        /// The system's error.
+        source: std::io::Error,
+    },
+}
+
+/// Runs a collection; SIGTERM and SIGINT stop it between two batches.
+pub async fn run(args: Args) -> Result<(), Error> {
+    let stop = CancellationToken::new();
+    stop_on_signals(stop.clone()).map_err(|source| Error::Io { what: "catching signals", source })?;
+    let started = Timestamp::now();
+    let (outcome, result) = match open(&args).await {
+        Ok(registry) => {
+            let (outcome, result) = collect(&registry, &options(&args), args.dry_run, &stop).await;
+            (outcome, result.map_err(Error::from))
+        }
+        Err(error) => (Outcome::default(), Err(error)),
+    };
+    let message = result.as_ref().err().map(|error| chain(error)).or_else(|| outcome.errors.first().cloned());
+    let summary = summary(&outcome, &args, started, result.is_ok(), message);
+    write_summary(&args, &summary)?;
+    result?;
+    print(&summary).map_err(|source| Error::Io { what: "printing", source })
+}
+
+async fn open(args: &Args) -> Result<Registry, Error> {
+    if !args.root.join(layout::store_identity().as_str()).exists() {
+        return Err(Error::NoRegistry(args.root.clone()));
+    }
+    let store = FsStore::open(&args.root, layout::temporaries())?;
+    Ok(Registry::open(Arc::new(store), Arc::new(System)).await?)
+}
+
+fn options(args: &Args) -> Options {
+    let Mode::ReadOnly = args.mode;
+    let millis = |duration: SignedDuration| u64::try_from(duration.as_millis()).unwrap_or_default();
+    Options {
+        untagged: args.untagged,
+        grace_millis: millis(args.grace_period),
+        window_millis: millis(args.undelete_window),
+    }
+}
+
+fn stop_on_signals(stop: CancellationToken) -> std::io::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping after this batch");
+        stop.cancel();
+    });
+    Ok(())
+}
+
+fn summary(
+    outcome: &Outcome,
+    args: &Args,
+    started_at: Timestamp,
+    succeeded: bool,
+    message: Option<String>,
+) -> CollectionSummary {
+    let Outcome { scanned, condemned, rescued, purged, bytes_freed, errors } = outcome;
+    CollectionSummary {
+        succeeded,
+        dry_run: args.dry_run,
+        started_at,
+        finished_at: Timestamp::now(),
+        scanned: counts(*scanned),
+        condemned: counts(*condemned),
+        rescued: counts(*rescued),
+        purged: counts(*purged),
+        bytes_freed: *bytes_freed,
+        errors: errors.len() as u64,
+        message,
+        truncated: false,
+    }
+}
+
+fn counts(Counts { manifests, links, blobs }: Counts) -> CollectionCounts {
+    CollectionCounts { manifests, links, blobs }
+}
+
+fn write_summary(args: &Args, summary: &CollectionSummary) -> Result<(), Error> {
+    let Some(path) = &args.summary else { return Ok(()) };
+    let mut summary = summary.clone();
+    let mut text = to_text(&summary);
+    while text.len() > SUMMARY_LIMIT {
+        let message = summary.message.take().unwrap_or_default();
+        let excess = text.len() - SUMMARY_LIMIT;
+        let keep = message.chars().count().saturating_sub(excess.max(64));
+        summary.message = Some(message.chars().take(keep).collect());
+        summary.truncated = true;
+        text = to_text(&summary);
+    }
+    std::fs::write(path, text).map_err(|source| Error::Io { what: "writing the summary", source })
+}
+
+fn to_text(summary: &CollectionSummary) -> String {
+    String::from_utf8_lossy(&crate::registry::register::to_json(summary)).into_owned()
+}
+
+fn print(summary: &CollectionSummary) -> std::io::Result<()> {
+    let line = |what: &str, counts: &CollectionCounts| {
+        format!("{what}: {} manifests, {} links, {} blobs", counts.manifests, counts.links, counts.blobs)
+    };
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{}", line("scanned", &summary.scanned))?;
+    let would = if summary.dry_run { "would be " } else { "" };
+    writeln!(out, "{}", line(&format!("{would}condemned"), &summary.condemned))?;
+    writeln!(out, "{}", line(&format!("{would}rescued"), &summary.rescued))?;
+    writeln!(out, "{}", line(&format!("{would}purged"), &summary.purged))?;
+    writeln!(out, "{would}freed: {} bytes", summary.bytes_freed)?;
+    if summary.errors > 0 {
+        writeln!(out, "kept, since it could not be read: {} things; the log names them", summary.errors)?;
+    }
+    Ok(())
+}

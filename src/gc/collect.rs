@@ -1,0 +1,317 @@
+//! Carries a plan out, under the hold.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::plan::{Counts, Options, Plan, plan};
+use super::survey::{Survey, survey};
+use crate::oci::RepositoryName;
+use crate::registry::register::{Author, Cause, Draft, Op};
+use crate::registry::{Register, Registry, RegistryError, hold, journal, layout};
+
+/// How many things are done between two looks at the hold.
+const BATCH: usize = 256;
+
+/// How long a hold of another collector is waited for: longer than one that died can last.
+const WAIT_FOR_HOLD: Duration = Duration::from_millis(hold::LEASE_MILLIS + 60_000);
+
+/// What was done, or by a dry run would be.
+#[derive(Debug, Default, Clone)]
+pub struct Outcome {
+    /// Looked at.
+    pub scanned: Counts,
+    /// Put into the trash.
+    pub condemned: Counts,
+    /// Taken back.
+    pub rescued: Counts,
+    /// Removed.
+    pub purged: Counts,
+    /// Bytes that came free.
+    pub bytes_freed: u64,
+    /// What could not be read, and was kept.
+    pub errors: Vec<String>,
+}
+
+/// Why a run ended early. What it did so far is done right; another run goes on.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectError {
+    /// The store or what is in it.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// Another collector is at work.
+    #[error("another collection holds the registry read-only; try again when it has ended")]
+    Held,
+    /// The hold is gone: this process was frozen, or somebody took it.
+    #[error("the read-only hold was lost; nothing more was touched, run the collection again")]
+    HoldLost,
+    /// Told to stop.
+    #[error("stopped before the end; run the collection again to go on")]
+    Stopped,
+    /// Repositories that were not adopted.
+    #[error(
+        "the store has repositories of another registry (docker/registry/v2/repositories) that were never adopted; their blobs would be taken for garbage"
+    )]
+    ForeignRepositories,
+}
+
+/// The read-only hold, renewed until it is dropped.
+struct Holding {
+    registry: Registry,
+    nonce: String,
+    lost: Arc<AtomicBool>,
+    renewal: tokio::task::JoinHandle<()>,
+}
+
+impl Holding {
+    async fn take(registry: &Registry, stop: &CancellationToken) -> Result<Self, CollectError> {
+        let nonce = crate::registry::nonce();
+        let deadline = Instant::now() + WAIT_FOR_HOLD;
+        while !renew(registry, &nonce).await? {
+            if Instant::now() > deadline {
+                return Err(CollectError::Held);
+            }
+            tracing::info!("another collection holds the registry read-only; waiting");
+            tokio::select! {
+                () = stop.cancelled() => return Err(CollectError::Stopped),
+                () = tokio::time::sleep(Duration::from_secs(5)) => {}
+            }
+        }
+        let lost = Arc::new(AtomicBool::new(false));
+        let renewal = tokio::spawn(keep(registry.clone(), nonce.clone(), Arc::clone(&lost)));
+        Ok(Self { registry: registry.clone(), nonce, lost, renewal })
+    }
+
+    /// The hold and the format are still what they were.
+    async fn check(&self, stop: &CancellationToken) -> Result<(), CollectError> {
+        if stop.is_cancelled() {
+            return Err(CollectError::Stopped);
+        }
+        let now = self.registry.clock().now_millis();
+        let hold = hold::read(self.registry.store()).await?;
+        let ours = hold.is_some_and(|(_, hold)| hold.nonce == self.nonce && hold.until > now);
+        let identity = self.registry.store().read(&layout::store_identity()).await.map_err(RegistryError::from)?;
+        let same = identity.is_some_and(|bytes| bytes == crate::registry::register::to_json(self.registry.identity()));
+        if ours && same && !self.lost.load(Ordering::Relaxed) { Ok(()) } else { Err(CollectError::HoldLost) }
+    }
+
+    async fn give_back(self) -> Result<(), CollectError> {
+        self.renewal.abort();
+        let now = self.registry.clock().now_millis();
+        hold::put(self.registry.store(), &self.nonce, 0, now).await?;
+        Ok(())
+    }
+}
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        self.renewal.abort();
+    }
+}
+
+async fn renew(registry: &Registry, nonce: &str) -> Result<bool, RegistryError> {
+    let now = registry.clock().now_millis();
+    hold::put(registry.store(), nonce, now + hold::LEASE_MILLIS, now).await
+}
+
+async fn keep(registry: Registry, nonce: String, lost: Arc<AtomicBool>) {
+    let mut ticks = tokio::time::interval(Duration::from_millis(hold::LEASE_MILLIS / 6));
+    loop {
+        ticks.tick().await;
+        if !matches!(renew(&registry, &nonce).await, Ok(true)) {
+            lost.store(true, Ordering::Relaxed);
+            return;
+        }
+    }
+}
+
+/// Collects; with `dry_run` only says what it would do.
+pub async fn collect(
+    registry: &Registry,
+    options: &Options,
+    dry_run: bool,
+    stop: &CancellationToken,
+) -> (Outcome, Result<(), CollectError>) {
+    let mut outcome = Outcome::default();
+    let result = if dry_run {
+        look(registry, options, &mut outcome).await.map(|(_, plan)| outcome.planned(&plan))
+    } else {
+        collect_held(registry, options, &mut outcome, stop).await
+    };
+    (outcome, result)
+}
+
+impl Outcome {
+    fn scanned(&mut self, survey: &Survey) {
+        let repositories = survey.repositories.values();
+        self.scanned = Counts {
+            manifests: repositories.clone().map(|repository| repository.manifests.len() as u64).sum(),
+            links: repositories.map(|repository| repository.links.len() as u64).sum(),
+            blobs: (survey.data.len() + survey.trash.len()) as u64,
+        };
+        self.errors.clone_from(&survey.errors);
+    }
+
+    fn planned(&mut self, plan: &Plan) {
+        self.condemned = Counts::of(&plan.condemn, plan.condemn_data.len());
+        self.rescued = Counts::of(&plan.rescue, plan.rescue_data.len());
+        self.purged = Counts::of(&plan.purge, plan.purge_data.len() + plan.purge_condemned.len());
+        self.bytes_freed = plan.bytes_freed();
+    }
+}
+
+async fn look(registry: &Registry, options: &Options, outcome: &mut Outcome) -> Result<(Survey, Plan), CollectError> {
+    if registry.has_foreign_repositories().await? {
+        return Err(CollectError::ForeignRepositories);
+    }
+    let mut told = Instant::now();
+    let survey = survey(registry, |survey| {
+        if told.elapsed() > Duration::from_secs(5) {
+            told = Instant::now();
+            tracing::info!(repositories = survey.repositories.len(), blobs = survey.data.len(), "marking");
+        }
+    })
+    .await?;
+    outcome.scanned(&survey);
+    let plan = plan(&survey, options, registry.clock().now_millis());
+    Ok((survey, plan))
+}
+
+async fn collect_held(
+    registry: &Registry,
+    options: &Options,
+    outcome: &mut Outcome,
+    stop: &CancellationToken,
+) -> Result<(), CollectError> {
+    let holding = Holding::take(registry, stop).await?;
+    tracing::info!("the registry is read-only until the collection ends");
+    let result = run(registry, options, outcome, &holding, stop).await;
+    let given_back = holding.give_back().await;
+    result.and(given_back)
+}
+
+async fn run(
+    registry: &Registry,
+    options: &Options,
+    outcome: &mut Outcome,
+    holding: &Holding,
+    stop: &CancellationToken,
+) -> Result<(), CollectError> {
+    journal::claim_all(registry.store(), registry.clock().now_millis()).await?;
+    let (_, first) = look(registry, options, outcome).await?;
+    let scanned = outcome.scanned;
+    let work = Work { registry, holding, stop };
+    work.rescue(&first, outcome).await?;
+    work.condemn(&first, outcome).await?;
+    // The second look, at everything.
+    let (survey, second) = look(registry, options, outcome).await?;
+    outcome.scanned = scanned;
+    work.rescue(&second, outcome).await?;
+    work.purge(&second, &survey, outcome).await
+}
+
+struct Work<'a> {
+    registry: &'a Registry,
+    holding: &'a Holding,
+    stop: &'a CancellationToken,
+}
+
+fn author() -> Author {
+    Author { actor: "system:collector".to_owned(), cause: Cause::Collection }
+}
+
+impl Work<'_> {
+    /// Appends an op to a register whose head has another one; false where a writer was first.
+    async fn turn(&self, register: &Register, from: Op, to: Op) -> Result<bool, CollectError> {
+        let head = self.registry.head(register).await?;
+        let Some(head) = head.filter(|head| head.entry.op == from) else { return Ok(false) };
+        let draft = Draft::from_entry(&head.entry, to);
+        Ok(self.registry.land(register, Some(&head), &draft, &author()).await?.is_some())
+    }
+
+    async fn turn_all(&self, registers: &[Register], from: Op, to: Op) -> Result<Vec<Register>, CollectError> {
+        let mut turned = Vec::new();
+        for batch in registers.chunks(BATCH) {
+            self.holding.check(self.stop).await?;
+            for register in batch {
+                if self.turn(register, from, to).await? {
+                    turned.push(register.clone());
+                }
+            }
+        }
+        Ok(turned)
+    }
+
+    async fn rescue(&self, plan: &Plan, outcome: &mut Outcome) -> Result<(), CollectError> {
+        let registers = self.turn_all(&plan.rescue, Op::Condemn, Op::Set).await?;
+        let mut data = 0;
+        for digest in &plan.rescue_data {
+            data += usize::from(self.registry.rescue_data(digest).await?);
+        }
+        outcome.rescued = add(outcome.rescued, Counts::of(&registers, data));
+        Ok(())
+    }
+
+    async fn condemn(&self, plan: &Plan, outcome: &mut Outcome) -> Result<(), CollectError> {
+        let registers = self.turn_all(&plan.condemn, Op::Set, Op::Condemn).await?;
+        let mut data = 0;
+        for batch in plan.condemn_data.chunks(BATCH) {
+            self.holding.check(self.stop).await?;
+            let now = self.registry.clock().now_millis();
+            for (digest, _) in batch {
+                data += usize::from(self.registry.condemn_data(digest, now).await?);
+            }
+        }
+        outcome.condemned = add(outcome.condemned, Counts::of(&registers, data));
+        Ok(())
+    }
+
+    /// Manifests before what they name, links, then bytes.
+    async fn purge(&self, plan: &Plan, survey: &Survey, outcome: &mut Outcome) -> Result<(), CollectError> {
+        let registers = self.turn_all(&plan.purge, Op::Condemn, Op::Delete).await?;
+        outcome.purged = add(outcome.purged, Counts::of(&registers, 0));
+        for register in &registers {
+            self.forget(register, survey).await?;
+        }
+        for batch in plan.purge_data.chunks(BATCH) {
+            self.holding.check(self.stop).await?;
+            for trashed in batch {
+                if self.registry.store().delete(&trashed.key).await.map_err(RegistryError::from)? {
+                    outcome.purged.blobs += 1;
+                    outcome.bytes_freed += trashed.size;
+                }
+            }
+        }
+        self.forget_empty(&registers).await
+    }
+
+    /// The hints that a purged manifest left under its subject.
+    async fn forget(&self, register: &Register, survey: &Survey) -> Result<(), CollectError> {
+        let Register::Manifest(name, digest) = register else { return Ok(()) };
+        let named = survey.repositories.get(name).and_then(|repository| repository.named.get(digest));
+        if let Some(subject) = named.and_then(|named| named.subject.as_ref()) {
+            self.registry.forget_referrer(name, subject, digest).await?;
+        }
+        Ok(())
+    }
+
+    async fn forget_empty(&self, registers: &[Register]) -> Result<(), CollectError> {
+        let mut names: Vec<&RepositoryName> = registers.iter().map(Register::repository).collect();
+        names.sort();
+        names.dedup();
+        for name in names {
+            if self.registry.is_empty(name).await? {
+                self.holding.check(self.stop).await?;
+                self.registry.forget_repository(name).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn add(a: Counts, b: Counts) -> Counts {
+    Counts { manifests: a.manifests + b.manifests, links: a.links + b.links, blobs: a.blobs + b.blobs }
+}

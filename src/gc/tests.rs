@@ -1,0 +1,130 @@
+//! Whole collections over a registry.
+
+use tokio_util::sync::CancellationToken;
+
+use super::collect::{Outcome, collect};
+use super::{CollectError, Counts, Options};
+use crate::registry::tests::{author, push_blob, push_image, registry, repository};
+use crate::registry::{Registry, RegistryError, hold, journal};
+
+const NOW: Options = Options { untagged: true, grace_millis: 0, window_millis: 0 };
+const A_DAY: u64 = 24 * 3_600_000;
+
+async fn run(registry: &Registry, options: Options, dry_run: bool) -> Outcome {
+    let (outcome, result) = collect(registry, &options, dry_run, &CancellationToken::new()).await;
+    result.unwrap();
+    outcome
+}
+
+/// Waits until every record is settled: what is in flight counts as needed.
+async fn settled(registry: &Registry) {
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
+    let identity = registry.identity().identity.clone();
+    while !journal::read(registry.store(), &identity, None, registry.clock().now_millis())
+        .await
+        .unwrap()
+        .unsettled
+        .is_empty()
+    {
+        assert!(tokio::time::Instant::now() < deadline, "records stayed unsettled");
+        // The bell may have rung already.
+        let _ = tokio::time::timeout(std::time::Duration::from_millis(50), registry.journal().rung()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_dry_run_says_exactly_what_the_real_one_does_and_a_second_one_finds_nothing() {
+    let registry = registry().await;
+    let repository = repository("team/app");
+    let kept = push_image(&registry, &repository, "kept", b"kept layer").await;
+    push_image(&registry, &repository, "gone", b"a layer that goes").await;
+    registry.delete_tag(&repository, &"gone".parse().unwrap(), &author()).await.unwrap();
+    push_blob(&registry, &repository, b"a blob that nothing names").await;
+    settled(&registry).await;
+    let dry = run(&registry, NOW, true).await;
+    assert_eq!(dry.purged, Counts { manifests: 1, links: 2, blobs: 3 });
+    let real = run(&registry, NOW, false).await;
+    assert_eq!(
+        (real.scanned, real.condemned, real.rescued, real.purged, real.bytes_freed),
+        (dry.scanned, dry.condemned, dry.rescued, dry.purged, dry.bytes_freed)
+    );
+    assert!(real.bytes_freed > 42, "{}", real.bytes_freed);
+    let (stored, object) = registry.open_manifest(&repository, &"kept".parse().unwrap()).await.unwrap();
+    assert_eq!(stored.digest, kept);
+    let manifest = object.read().await.unwrap();
+    for blob in crate::oci::Manifest::parse(None, &manifest).unwrap().blobs() {
+        registry.blob(&repository, &blob.digest).await.unwrap();
+    }
+    let again = run(&registry, NOW, false).await;
+    assert_eq!((again.condemned, again.purged, again.bytes_freed), (Counts::default(), Counts::default(), 0));
+}
+
+#[tokio::test]
+async fn what_is_younger_than_the_grace_period_is_left_alone() {
+    let registry = registry().await;
+    let repository = repository("a");
+    push_blob(&registry, &repository, b"just uploaded").await;
+    settled(&registry).await;
+    let outcome = run(&registry, Options { grace_millis: A_DAY, ..NOW }, false).await;
+    assert_eq!((outcome.condemned, outcome.purged), (Counts::default(), Counts::default()));
+}
+
+#[tokio::test]
+async fn within_the_window_a_deleted_image_is_rescued_by_a_push_that_names_it() {
+    let registry = registry().await;
+    let repository = repository("a");
+    let digest = push_image(&registry, &repository, "v1", b"layer").await;
+    registry.delete_tag(&repository, &"v1".parse().unwrap(), &author()).await.unwrap();
+    settled(&registry).await;
+    let outcome = run(&registry, Options { window_millis: A_DAY, ..NOW }, false).await;
+    assert_eq!(outcome.condemned, Counts { manifests: 1, links: 2, blobs: 3 });
+    assert_eq!((outcome.purged, outcome.bytes_freed), (Counts::default(), 0));
+    assert!(registry.manifest(&repository, &digest.clone().into()).await.is_err(), "HEAD says no");
+    assert!(registry.open_manifest(&repository, &digest.clone().into()).await.is_ok(), "GET still serves");
+    assert_eq!(push_image(&registry, &repository, "v1", b"layer").await, digest);
+    settled(&registry).await;
+    let outcome = run(&registry, NOW, false).await;
+    // The push brought its bytes again: what lay in the trash was spare.
+    assert_eq!((outcome.purged.manifests, outcome.purged.links), (0, 0));
+    assert!(registry.open_manifest(&repository, &"v1".parse().unwrap()).await.is_ok());
+    registry.blob(&repository, &crate::oci::Digest::sha256(b"layer")).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_empty_repository_leaves_the_catalog() {
+    let registry = registry().await;
+    let repository = repository("a");
+    let digest = push_image(&registry, &repository, "v1", b"layer").await;
+    registry.delete_manifest(&repository, &digest, &author()).await.unwrap();
+    settled(&registry).await;
+    run(&registry, NOW, false).await;
+    assert!(registry.repositories(None, 10).await.unwrap().is_empty());
+    assert!(matches!(registry.tags(&repository, None, 1).await, Err(RegistryError::NameUnknown(_))));
+}
+
+#[tokio::test]
+async fn pushes_go_on_after_a_collection_and_a_stopped_one_gives_its_hold_back() {
+    let registry = registry().await;
+    let repository = repository("a");
+    push_image(&registry, &repository, "v1", b"layer").await;
+    settled(&registry).await;
+    let stop = CancellationToken::new();
+    stop.cancel();
+    registry.delete_tag(&repository, &"v1".parse().unwrap(), &author()).await.unwrap();
+    let (_, result) = collect(&registry, &NOW, false, &stop).await;
+    assert!(matches!(result, Err(CollectError::Stopped)), "{result:?}");
+    assert!(!hold::is_held(registry.store(), registry.clock().now_millis()).await.unwrap());
+    push_image(&registry, &repository, "v2", b"another layer").await;
+    settled(&registry).await;
+    run(&registry, NOW, false).await;
+    assert!(registry.manifest(&repository, &"v2".parse().unwrap()).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_store_with_repositories_that_were_never_adopted_is_refused() {
+    let registry = registry().await;
+    let key = crate::store::Key::new("docker/registry/v2/repositories/a/_manifests/tags/v1/current/link").unwrap();
+    registry.store().put_new(&key, "sha256:0".into(), crate::store::Durability::Durable).await.unwrap();
+    let (_, result) = collect(&registry, &NOW, true, &CancellationToken::new()).await;
+    assert!(matches!(result, Err(CollectError::ForeignRepositories)), "{result:?}");
+}

@@ -1,0 +1,145 @@
+//! The watches that fill the caches, as one future that never ends by itself.
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Service, ServiceAccount};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::api::Api;
+use kube::core::PartialObjectMeta;
+use kube::runtime::reflector::{Store, store};
+use kube::runtime::{WatchStreamExt, reflector, watcher};
+use kube::{Client, Resource};
+use serde::de::DeserializeOwned;
+
+use super::Caches;
+use super::routes::Routes;
+use crate::api::LABEL_REGISTRY;
+use crate::operator::bus::{Bus, Guarded};
+
+/// The watches.
+pub type Pumps = Vec<BoxFuture<'static, ()>>;
+
+/// The caches and the watches that fill them; `bus` hears of changes.
+pub fn pumps(client: &Client, bus: &Bus) -> (Caches, Pumps) {
+    let mut pumps: Pumps = vec![];
+    let (registries, fill_registries) = cache(client, watcher::Config::default());
+    let (projects, fill_projects) = cache(client, watcher::Config::default());
+    let (bindings, fill_bindings) = cache(client, watcher::Config::default());
+    let (policies, fill_policies) = cache(client, watcher::Config::default());
+    let (collections, fill_collections) = cache(client, watcher::Config::default());
+    let (slices, fill_slices) = cache(client, children());
+    let (deployments, fill_deployments) = cache(client, children());
+    let (jobs, fill_jobs) = cache(client, children());
+    let caches = Caches { registries, projects, bindings, policies, collections, slices, deployments, jobs };
+    let routes = Routes { caches: caches.clone(), bus: bus.clone() };
+
+    pumps.push(fill_registries(filtered(routes.clone(), Routes::registry)));
+    pumps.push(fill_projects(filtered(routes.clone(), Routes::project)));
+    pumps.push(fill_bindings(filtered(routes.clone(), Routes::binding)));
+    pumps.push(fill_policies(filtered(routes.clone(), Routes::policy)));
+    pumps.push(fill_collections(filtered(routes.clone(), Routes::collection)));
+    pumps.push(fill_slices(every(routes.clone(), Routes::slice)));
+    pumps.push(fill_deployments(every(routes.clone(), Routes::deployment)));
+    pumps.push(fill_jobs(every(routes.clone(), Routes::job)));
+    pumps.push(watch_metadata::<Service>(client, routes.clone()));
+    pumps.push(watch_metadata::<ServiceAccount>(client, routes.clone()));
+    pumps.push(watch_metadata::<PersistentVolumeClaim>(client, routes.clone()));
+    pumps.push(watch_metadata::<PodDisruptionBudget>(client, routes));
+    (caches, pumps)
+}
+
+/// Children of registries only.
+fn children() -> watcher::Config {
+    watcher::Config::default().labels(LABEL_REGISTRY)
+}
+
+/// What is done with each object that a watch shows, and whether it is gone.
+type Tell<K> = Box<dyn FnMut(&K, bool) + Send>;
+
+/// A cache, and what makes a watch that fills it.
+fn cache<K>(
+    client: &Client,
+    config: watcher::Config,
+) -> (Store<K>, impl FnOnce(Tell<K>) -> BoxFuture<'static, ()> + use<K>)
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    let (reader, writer) = store();
+    let api = Api::<K>::all(client.clone());
+    let fill = move |mut tell: Tell<K>| {
+        let kind = K::kind(&()).into_owned();
+        async move {
+            let mut events = reflector(writer, watcher(api, config)).default_backoff().boxed();
+            while let Some(event) = events.next().await {
+                match event {
+                    Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => tell(&object, false),
+                    Ok(watcher::Event::Delete(object)) => tell(&object, true),
+                    Ok(watcher::Event::Init | watcher::Event::InitDone) => {}
+                    Err(error) => tracing::warn!(kind, %error, "a watch failed and is begun again"),
+                }
+            }
+        }
+        .boxed()
+    };
+    (reader, fill)
+}
+
+/// Tells of every event.
+fn every<K: 'static>(routes: Routes, tell: fn(&Routes, &K)) -> Tell<K> {
+    Box::new(move |object, _gone| tell(&routes, object))
+}
+
+/// Tells of what is new to anybody: not of a mere change of status.
+fn filtered<K: Resource<DynamicType = ()> + 'static>(
+    routes: Routes,
+    tell: fn(&Routes, &Guarded<K>),
+) -> Tell<Guarded<K>> {
+    let mut seen: HashMap<(Option<String>, Option<String>), u64> = HashMap::new();
+    Box::new(move |object, gone| {
+        let meta = object.meta();
+        let key = (meta.namespace.clone(), meta.name.clone());
+        let news = if gone {
+            seen.remove(&key);
+            true
+        } else {
+            seen.insert(key, fingerprint(object)) != Some(fingerprint(object))
+        };
+        if news {
+            tell(&routes, object);
+        }
+    })
+}
+
+fn fingerprint<K: Resource>(object: &Guarded<K>) -> u64 {
+    let meta = object.meta();
+    let mut hasher = DefaultHasher::new();
+    meta.uid.hash(&mut hasher);
+    meta.generation.hash(&mut hasher);
+    meta.annotations.hash(&mut hasher);
+    meta.deletion_timestamp.is_some().hash(&mut hasher);
+    object.0.is_ok().hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Children whose content is not needed, only that they are there.
+fn watch_metadata<K>(client: &Client, routes: Routes) -> BoxFuture<'static, ()>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let api = Api::<PartialObjectMeta<K>>::all(client.clone());
+    let kind = K::kind(&()).into_owned();
+    async move {
+        let mut events = watcher(api, children()).default_backoff().touched_objects().boxed();
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(object) => routes.child(&object.metadata),
+                Err(error) => tracing::warn!(kind, %error, "a watch failed and is begun again"),
+            }
+        }
+    }
+    .boxed()
+}

@@ -1,0 +1,98 @@
+//! GarbageCollection: a Job on the registry's volume when one is asked for, and what it reported.
+//!
+//! A Job's name is a hash of the object's UID and the request, and it is made by POST: AlreadyExists is success, so
+//! no request runs twice, whenever the operator ends. A request is handled once its Job has ended and its outcome is in
+//! the status; only then may the Job go.
+
+mod apply;
+pub mod build;
+mod dereference;
+mod status;
+pub mod validate;
+
+use kube::ResourceExt;
+
+use super::conditions::StatusObject;
+use super::context::Context;
+use super::driver::{Kind, Settled, Standing};
+use super::failure::Failure;
+use super::project::{Whose, whose};
+use crate::api::conditions::reason;
+use crate::api::{ANNOTATION_REQUESTED_AT, GarbageCollection, GarbageCollectionStatus, RunningCollection};
+
+impl StatusObject for GarbageCollectionStatus {
+    fn conditions(&self) -> &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition] {
+        &self.conditions
+    }
+
+    fn conditions_mut(&mut self) -> &mut Vec<k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition> {
+        &mut self.conditions
+    }
+
+    fn observe(&mut self, generation: i64) {
+        self.observed_generation = generation;
+    }
+}
+
+impl Kind for GarbageCollection {
+    type Status = GarbageCollectionStatus;
+
+    fn status(&self) -> Option<&Self::Status> {
+        self.status.as_ref()
+    }
+
+    async fn steps(&self, context: &Context, status: &mut Self::Status) -> Result<Settled, Failure> {
+        let run = validate::run(&self.spec)?;
+        let registry = dereference::registry(context, self)?;
+        let registry = match whose(context, &registry) {
+            Whose::Delegated { home } => {
+                let message = format!("looked after by the operator of cluster {home}");
+                return Ok(Standing::Ready { reason: reason::DELEGATED, message }.into());
+            }
+            Whose::External => return Err(status::not_managed(&registry)),
+            Whose::Ours(registry) => registry,
+        };
+        if let Some(running) = status.running.clone() {
+            return follow(self, context, running, status).await;
+        }
+        let Some(request) = unanswered(self, status) else {
+            apply::tidy(context, self).await?;
+            return Ok(status::idle(self).into());
+        };
+        if self.spec.suspend {
+            let message = "spec.suspend is true: no run is started".to_owned();
+            return Ok(Standing::Ready { reason: reason::SUSPENDED, message }.into());
+        }
+        let volume = dereference::volume(context, &registry).await?;
+        if let Some(other) = dereference::active_job(context, self, &registry, &request).await? {
+            return Ok(status::busy(&registry, &other));
+        }
+        let job = build::job(self, &registry, &volume, &run, &request);
+        let name = apply::job(context, self, &job).await?;
+        status.running = Some(RunningCollection { job: name, request });
+        Ok(status::running().into())
+    }
+}
+
+/// The newest request that no run has answered yet.
+fn unanswered(object: &GarbageCollection, status: &GarbageCollectionStatus) -> Option<String> {
+    let request = object.annotations().get(ANNOTATION_REQUESTED_AT)?;
+    let request = super::conditions::shorten(request, 256);
+    (status.last_handled_request.as_ref() != Some(&request)).then_some(request)
+}
+
+async fn follow(
+    object: &GarbageCollection,
+    context: &Context,
+    running: RunningCollection,
+    status: &mut GarbageCollectionStatus,
+) -> Result<Settled, Failure> {
+    match dereference::outcome(context, object, &running).await? {
+        None => Ok(status::running().into()),
+        Some(run) => {
+            status::ended(object, context, run, status);
+            // Not tidied here: the status must be written first.
+            Ok(Settled { standing: status::idle(object), again: Some(std::time::Duration::from_secs(1)) })
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! Project: a name in a registry's access document. It has no children: building and applying it is the access
+//! document's business (see [`super::access`]); here it is said how that stands.
+
+mod dereference;
+mod status;
+mod validate;
+
+use kube::ResourceExt;
+
+use super::conditions::StatusObject;
+use super::context::Context;
+use super::driver::{Kind, Settled};
+use super::failure::Failure;
+use crate::api::{ANNOTATION_REQUESTED_AT, Project, ProjectStatus};
+pub use dereference::{Whose, whose};
+
+impl StatusObject for ProjectStatus {
+    fn conditions(&self) -> &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition] {
+        &self.conditions
+    }
+
+    fn conditions_mut(&mut self) -> &mut Vec<k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition> {
+        &mut self.conditions
+    }
+
+    fn observe(&mut self, generation: i64) {
+        self.observed_generation = generation;
+    }
+}
+
+impl Kind for Project {
+    type Status = ProjectStatus;
+
+    fn status(&self) -> Option<&Self::Status> {
+        self.status.as_ref()
+    }
+
+    async fn steps(&self, context: &Context, status: &mut Self::Status) -> Result<Settled, Failure> {
+        let known_ready = status::was_ready(self);
+        status.last_handled_request = self.annotations().get(ANNOTATION_REQUESTED_AT).cloned();
+        validate::name(&self.spec.name)?;
+        let registry = dereference::registry(context, self)?;
+        status::settle(context, self, &registry, known_ready)
+    }
+}

@@ -1,0 +1,156 @@
+//! status: what is said of a Registry, from what was applied.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::ResourceExt;
+
+use super::apply::AppliedChildren;
+use super::rolling::{Rolling, image_of};
+use super::validate::{ExternalPlan, ManagedPlan};
+use crate::api::conditions::{ACCESS_IN_FORCE, reason};
+use crate::api::{ANNOTATION_REQUESTED_AT, Registry, RegistryStatus};
+use crate::operator::access::board::AccessReport;
+use crate::operator::conditions::{self, Truth};
+use crate::operator::context::Context;
+use crate::operator::driver::{Settled, Standing};
+use crate::operator::failure::Failure;
+
+/// How far a Deployment is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rollout {
+    /// As wanted.
+    Complete,
+    /// On the way.
+    Progressing,
+    /// Not on the way any more.
+    DeadlineExceeded,
+}
+
+/// How far a Deployment is, as `kubectl rollout status` sees it.
+pub fn rollout(deployment: &Deployment) -> Rollout {
+    let status = deployment.status.clone().unwrap_or_default();
+    let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    let exceeded = status.conditions.iter().flatten().any(|condition| {
+        condition.type_ == "Progressing" && condition.reason.as_deref() == Some("ProgressDeadlineExceeded")
+    });
+    let observed = status.observed_generation.unwrap_or_default() >= deployment.metadata.generation.unwrap_or_default();
+    let updated = status.updated_replicas.unwrap_or_default() >= wanted;
+    let no_old = status.replicas.unwrap_or_default() <= status.updated_replicas.unwrap_or_default();
+    let available = status.available_replicas.unwrap_or_default() >= wanted;
+    if observed && updated && no_old && available {
+        Rollout::Complete
+    } else if observed && exceeded {
+        Rollout::DeadlineExceeded
+    } else {
+        Rollout::Progressing
+    }
+}
+
+/// A Registry that another operator looks after.
+pub fn delegated(registry: &Registry, plan: &ExternalPlan, status: &mut RegistryStatus) -> Settled {
+    only_reached(registry, plan, status);
+    let home = plan.home.as_deref().unwrap_or_default();
+    let message = format!("looked after by the operator of cluster {home}");
+    Standing::Ready { reason: reason::DELEGATED, message }.into()
+}
+
+/// A Registry that runs elsewhere.
+pub fn external(registry: &Registry, plan: &ExternalPlan, status: &mut RegistryStatus) -> Settled {
+    only_reached(registry, plan, status);
+    if plan.suspend {
+        return Standing::Ready { reason: reason::SUSPENDED, message: "spec.suspend is true".to_owned() }.into();
+    }
+    Standing::ready(format!("reached at {}", plan.url)).into()
+}
+
+fn only_reached(registry: &Registry, plan: &ExternalPlan, status: &mut RegistryStatus) {
+    *status = RegistryStatus {
+        conditions: std::mem::take(&mut status.conditions),
+        url: Some(plan.url.clone()),
+        last_handled_request: requested_at(registry),
+        ..RegistryStatus::default()
+    };
+    conditions::clear(&mut status.conditions, ACCESS_IN_FORCE);
+}
+
+/// A Registry of which nothing is changed for now.
+pub fn suspended(registry: &Registry, plan: &ManagedPlan, status: &mut RegistryStatus) -> Settled {
+    addresses(plan, status);
+    status.last_handled_request = requested_at(registry);
+    let message = "spec.suspend is true: nothing of the deployment is changed".to_owned();
+    Standing::Ready { reason: reason::SUSPENDED, message }.into()
+}
+
+/// A Registry that was applied.
+pub fn managed(
+    registry: &Registry,
+    plan: &ManagedPlan,
+    applied: &AppliedChildren,
+    secrets: Result<(), Failure>,
+    status: &mut RegistryStatus,
+) -> Result<Settled, Failure> {
+    addresses(plan, status);
+    numbers(&applied.deployment, status);
+    status.last_handled_request = requested_at(registry);
+    secrets?;
+    let ready = status.ready_replicas.unwrap_or_default();
+    let serving = ready > 0 || plan.replicas == 0;
+    Ok(match rollout(&applied.deployment) {
+        Rollout::Complete => complete(plan, applied).into(),
+        Rollout::Progressing => {
+            let message = format!("{ready} of {} pods are ready", plan.replicas);
+            Standing::Progressing { ready: false, reason: reason::PROGRESSING, message }.into()
+        }
+        Rollout::DeadlineExceeded => {
+            let message = format!(
+                "{ready} of {} pods are ready, and no more become so: look at the pods with `kubectl describe pods -l \
+                 regatta.dev/registry={}`",
+                plan.replicas, plan.name
+            );
+            Standing::Stalled { ready: serving, reason: reason::PROGRESS_DEADLINE, message }.into()
+        }
+    })
+}
+
+fn complete(plan: &ManagedPlan, applied: &AppliedChildren) -> Standing {
+    let image = image_of(&applied.deployment).unwrap_or_default();
+    if Rolling::is_waiting(plan, image) {
+        return Standing::ready("serving; waits for its turn to roll to the new default image");
+    }
+    let replicator = match applied.replicator.as_ref().map(rollout) {
+        None | Some(Rollout::Complete) => "",
+        Some(Rollout::Progressing) => "; the replicator is starting",
+        Some(Rollout::DeadlineExceeded) => "; the replicator does not start",
+    };
+    Standing::ready(format!("serving at {}{replicator}", plan.urls.first().map(String::as_str).unwrap_or_default()))
+}
+
+fn addresses(plan: &ManagedPlan, status: &mut RegistryStatus) {
+    status.url = plan.urls.first().cloned();
+    status.internal_url = Some(plan.internal_url());
+}
+
+fn numbers(deployment: &Deployment, status: &mut RegistryStatus) {
+    let found = deployment.status.clone().unwrap_or_default();
+    status.image = image_of(deployment).map(str::to_owned);
+    status.replicas = deployment.spec.as_ref().and_then(|spec| spec.replicas);
+    status.ready_replicas = Some(found.ready_replicas.unwrap_or_default());
+}
+
+fn requested_at(registry: &Registry) -> Option<String> {
+    registry.annotations().get(ANNOTATION_REQUESTED_AT).cloned()
+}
+
+/// What is known of the access document. What is not known yet leaves what was said before.
+pub fn access(context: &Context, plan: &ManagedPlan, status: &mut RegistryStatus) {
+    let Some(report) = context.access.get(&plan.uid) else { return };
+    let (truth, why, message) = match &report {
+        AccessReport::InForce(in_force) => {
+            status.access_generation = i64::try_from(in_force.generation).ok();
+            status.version.clone_from(&in_force.version);
+            (Truth::True, reason::SUCCEEDED, "every serving pod acknowledged the newest access document".to_owned())
+        }
+        AccessReport::Not { reason, message } => (Truth::False, *reason, message.clone()),
+    };
+    let generation = status.observed_generation;
+    conditions::set(&mut status.conditions, ACCESS_IN_FORCE, truth, why, &message, generation, context.now());
+}

@@ -1,0 +1,219 @@
+//! status: how the edges stand, from what their replicators report.
+
+use kube::ResourceExt;
+
+use super::topology::edge_id;
+use super::validate::{Placed, Runner};
+use crate::admin::{EdgeState, EdgeStatus, Withheld, WithheldReason};
+use crate::api::conditions::{SYNCED, reason};
+use crate::api::{
+    ANNOTATION_APPROVE_DELETIONS, ANNOTATION_REQUESTED_AT, EdgeReport, ReplicationPolicy, ReplicationPolicyStatus,
+    WithheldReport,
+};
+use crate::operator::conditions::{self, Truth, shorten};
+use crate::operator::context::Context;
+use crate::operator::driver::{Settled, Standing};
+use crate::operator::edges::board::EdgesReport;
+
+/// What is known of an edge.
+struct Known {
+    report: EdgeReport,
+    /// The registry has this edge as this generation of the policy wants it.
+    placed: bool,
+    here: bool,
+    status: Option<EdgeStatus>,
+    problem: Option<String>,
+}
+
+pub(super) fn settle(
+    context: &Context,
+    policy: &ReplicationPolicy,
+    placed: &[Placed],
+    status: &mut ReplicationPolicyStatus,
+) -> Settled {
+    let known: Vec<Known> = placed.iter().map(|placed| known(context, policy, placed)).collect();
+    status.edge_count = i32::try_from(known.len()).ok();
+    status.edges = known.iter().take(512).map(|known| known.report.clone()).collect();
+    status.lag = lag(&known);
+    if let Some(handled) = handled(policy, &known) {
+        status.last_handled_request = Some(handled);
+    }
+    let generation = policy.metadata.generation.unwrap_or_default();
+    match synced(policy, &known) {
+        Some((truth, why, message)) => {
+            conditions::set(&mut status.conditions, SYNCED, truth, why, &message, generation, context.now());
+        }
+        None => conditions::clear(&mut status.conditions, SYNCED),
+    }
+    standing(policy, &known).into()
+}
+
+fn known(context: &Context, policy: &ReplicationPolicy, placed: &Placed) -> Known {
+    let namespace = policy.namespace().unwrap_or_default();
+    let id = edge_id(&namespace, &policy.name_any(), &placed.pair);
+    let mut report = EdgeReport {
+        id: id.clone(),
+        source: placed.pair.source.clone(),
+        destination: placed.pair.destination.clone(),
+        state: "Unknown".to_owned(),
+        ..EdgeReport::default()
+    };
+    let source_uid = match &placed.runner {
+        Runner::Elsewhere { home } => {
+            "Delegated".clone_into(&mut report.state);
+            report.runner = Some(home.clone());
+            return Known { report, placed: true, here: false, status: None, problem: None };
+        }
+        Runner::Here { source_uid } => source_uid,
+    };
+    let (in_place, status, problem) = match context.edges.get(source_uid) {
+        Some(EdgesReport::Placed { edges, statuses }) => {
+            let generation = edges.get(&id).map(|edge| edge.policy.generation);
+            (generation == policy.metadata.generation, statuses.get(&id).cloned(), None)
+        }
+        Some(EdgesReport::Unreachable { message }) => (false, None, Some(message)),
+        None => (false, None, None),
+    };
+    if let Some(status) = &status {
+        fill(&mut report, status);
+    }
+    Known { report, placed: in_place, here: true, status, problem }
+}
+
+fn fill(report: &mut EdgeReport, status: &EdgeStatus) {
+    let number = |value: u64| i64::try_from(value).ok();
+    state_name(status.state).clone_into(&mut report.state);
+    report.last_sync = status.last_sync;
+    report.last_compare = status.last_compare;
+    report.lag_seconds = number(status.lag_seconds);
+    report.pending = number(status.pending);
+    report.in_flight = number(status.in_flight);
+    report.failed = number(status.failed);
+    report.bytes = number(status.totals.bytes);
+    report.blobs = number(status.totals.blobs);
+    report.tags_set = number(status.totals.tags_set);
+    report.deleted = number(status.totals.deleted);
+    report.drift_corrected = number(status.totals.drift_corrected);
+    report.last_error = status.last_error.as_deref().map(|error| shorten(error, 1024));
+    report.withheld = status.withheld.as_ref().map(withheld);
+}
+
+fn withheld(withheld: &Withheld) -> WithheldReport {
+    WithheldReport {
+        reason: match withheld.reason {
+            WithheldReason::FirstCompare => "FirstCompare",
+            WithheldReason::SourceStoreChanged => "SourceStoreChanged",
+            WithheldReason::SourceRestored => "SourceRestored",
+            WithheldReason::SourceEmpty => "SourceEmpty",
+        }
+        .to_owned(),
+        plan_hash: shorten(&withheld.plan_hash, 64),
+        deletions: i64::try_from(withheld.deletions).unwrap_or(i64::MAX),
+        sample: withheld.sample.iter().take(10).map(|item| shorten(item, 512)).collect(),
+    }
+}
+
+fn state_name(state: EdgeState) -> &'static str {
+    match state {
+        EdgeState::Starting => "Starting",
+        EdgeState::Comparing => "Comparing",
+        EdgeState::Following => "Following",
+        EdgeState::Idle => "Idle",
+        EdgeState::DeletionsWithheld => "DeletionsWithheld",
+        EdgeState::Failing => "Failing",
+        EdgeState::Suspended => "Suspended",
+    }
+}
+
+/// The greatest lag, for people.
+fn lag(known: &[Known]) -> Option<String> {
+    let greatest = known.iter().filter_map(|known| known.report.lag_seconds).max()?;
+    Some(format!("{greatest}s"))
+}
+
+/// The request that every edge here has finished.
+fn handled(policy: &ReplicationPolicy, known: &[Known]) -> Option<String> {
+    let wanted = policy.annotations().get(ANNOTATION_REQUESTED_AT)?;
+    let done = |known: &Known| {
+        known.status.as_ref().is_some_and(|status| status.last_handled_request.as_ref() == Some(wanted))
+    };
+    known.iter().filter(|known| known.here).all(done).then(|| shorten(wanted, 256))
+}
+
+/// The outcome of what runs: nothing to say where nothing runs here.
+fn synced(policy: &ReplicationPolicy, known: &[Known]) -> Option<(Truth, &'static str, String)> {
+    let here: Vec<&Known> = known.iter().filter(|known| known.here).collect();
+    if here.is_empty() {
+        return None;
+    }
+    if policy.spec.suspend {
+        return Some((Truth::Unknown, reason::SUSPENDED, "spec.suspend is true".to_owned()));
+    }
+    let name = |known: &Known| format!("{} -> {}", known.report.source, known.report.destination);
+    if let Some((edge, status)) =
+        here.iter().find_map(|known| Some((known, known.status.as_ref()?)).filter(|(_, status)| is_failing(status)))
+    {
+        let error = status.last_error.clone().unwrap_or_else(|| format!("{} items failed", status.failed));
+        return Some((Truth::False, reason::EDGE_FAILING, format!("{}: {error}", name(edge))));
+    }
+    if let Some(edge) = here.iter().find(|known| !known.status.as_ref().is_some_and(is_synced)) {
+        let why = edge.problem.clone().unwrap_or_else(|| edge.report.state.clone());
+        return Some((Truth::False, reason::COMPARING, format!("{}: {why}", name(edge))));
+    }
+    Some((Truth::True, reason::SUCCEEDED, "every edge that runs here has been compared and is followed".to_owned()))
+}
+
+fn is_failing(status: &EdgeStatus) -> bool {
+    status.state == EdgeState::Failing || status.failed > 0
+}
+
+/// Compared once, and nothing known to differ for longer than it takes to send it.
+fn is_synced(status: &EdgeStatus) -> bool {
+    let rests = matches!(status.state, EdgeState::Following | EdgeState::Idle);
+    rests && status.last_compare.is_some() && status.withheld.is_none()
+}
+
+fn standing(policy: &ReplicationPolicy, known: &[Known]) -> Standing {
+    if let Some((edge, withheld)) = known.iter().find_map(|known| Some((known, known.report.withheld.as_ref()?))) {
+        let message = format!(
+            "{} -> {} withholds {} deletions ({}): look at status.edges, and if they are right annotate this policy with \
+             {ANNOTATION_APPROVE_DELETIONS}: {}",
+            edge.report.source, edge.report.destination, withheld.deletions, withheld.reason, withheld.plan_hash
+        );
+        return Standing::Stalled { ready: true, reason: reason::DELETIONS_WITHHELD, message };
+    }
+    if known.iter().all(|known| !known.here) {
+        let message = "every edge runs at the home of its source, which is another cluster".to_owned();
+        return Standing::Ready { reason: reason::DELEGATED, message };
+    }
+    if let Some(edge) = known.iter().find(|known| !known.placed) {
+        let why = edge.problem.clone().unwrap_or_else(|| "its registry does not know of it yet".to_owned());
+        let message = format!("{} -> {}: {why}", edge.report.source, edge.report.destination);
+        return Standing::Progressing { ready: false, reason: reason::PROGRESSING, message };
+    }
+    if policy.spec.suspend {
+        return Standing::Ready {
+            reason: reason::SUSPENDED,
+            message: "spec.suspend is true: nothing is read or written".to_owned(),
+        };
+    }
+    Standing::ready(format!(
+        "{} edges, {} of them run here",
+        known.len(),
+        known.iter().filter(|known| known.here).count()
+    ))
+}
+
+/// What is left is written at once when it changes; the rest at most every 30 s.
+pub(super) fn without_numbers(status: &ReplicationPolicyStatus) -> ReplicationPolicyStatus {
+    let still = |edge: &EdgeReport| EdgeReport {
+        id: edge.id.clone(),
+        source: edge.source.clone(),
+        destination: edge.destination.clone(),
+        state: edge.state.clone(),
+        runner: edge.runner.clone(),
+        withheld: edge.withheld.clone(),
+        ..EdgeReport::default()
+    };
+    ReplicationPolicyStatus { edges: status.edges.iter().map(still).collect(), lag: None, ..status.clone() }
+}

@@ -1,0 +1,37 @@
+//! What the operator is told when it starts.
+
+use std::time::Duration;
+
+use super::lease::LeaseSettings;
+
+/// What the operator is told when it starts.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// This cluster's name: a Registry whose `homeCluster` is this is managed here. Without one, only Registries
+    /// without a `homeCluster` are.
+    pub cluster_name: Option<String>,
+    /// The image of registries that name none.
+    pub registry_image: Option<String>,
+    /// How the leader is chosen.
+    pub lease: LeaseSettings,
+    /// How many objects of a kind are reconciled at once.
+    pub concurrency: u16,
+    /// Every object is looked at again after about this long.
+    pub resync: Duration,
+    /// Numbers that change by themselves are written at most so often.
+    pub number_interval: Duration,
+}
+
+impl Settings {
+    /// The usual settings around a Lease.
+    pub fn new(lease: LeaseSettings) -> Self {
+        Self {
+            cluster_name: None,
+            registry_image: None,
+            lease,
+            concurrency: 4,
+            resync: Duration::from_mins(5),
+            number_interval: Duration::from_secs(30),
+        }
+    }
+}
