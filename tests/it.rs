@@ -1,5 +1,14 @@
 //! The integration tests, in one binary.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test ends where it finds something unexpected, and prints what it saw and how long it took"
+)]
+
 #[path = "it/architecture.rs"]
 mod architecture;
 #[path = "it/crds.rs"]
@@ -19,3 +28,11 @@ mod replicate_copy;
 mod replicate_defects;
 #[path = "it/replicate_follow.rs"]
 mod replicate_follow;
+
+/// The operator against a real API server: modules that have modules of their own.
+mod it {
+    mod operator;
+    pub(super) mod support;
+}
+
+use it::support;

@@ -9,7 +9,7 @@ raise_stage() {
 	local site
 	for site in "${SITES[@]}"; do
 		quietly "$E2E/cluster.sh" up "demo-$site"
-		told "cluster of the $site: node at $(address "$site"), KUBECONFIG=$(kubeconfig "$site")"
+		told "the cluster of $(called "$site"): node at $(address "$site"), KUBECONFIG=$(kubeconfig "$site")"
 	done
 }
 
