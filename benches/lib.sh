@@ -77,6 +77,17 @@ begin_regatta() {
 	await_server "$name" "http://127.0.0.1:$port/v2/"
 }
 
+# --- clients -----------------------------------------------------------------------------------------------------------------
+
+export MANIFEST_TYPE=application/vnd.oci.image.manifest.v1+json
+
+kubectl() { "$(part kubectl)" "$@"; }
+digest() { printf 'sha256:%s' "$(sha256sum "$1" | cut -d' ' -f1)"; }
+# descriptor FILE TYPE: as a manifest names it.
+descriptor() { printf '{"mediaType":"%s","digest":"%s","size":%d}' "$2" "$(digest "$1")" "$(stat -c %s "$1")"; }
+# ask CURL-OPTION...: a registry, as the admin.
+ask() { curl --silent --show-error --fail --max-time 60 --config "$WORK/admin.curl" "$@"; }
+
 # --- what it costs -----------------------------------------------------------------------------------------------------------
 
 TICKS=$(getconf CLK_TCK)
@@ -126,14 +137,14 @@ verdict() { awk -v v="$1" -v o="$2" -v m="$3" 'BEGIN { print ((o == "ge" ? v >= 
 
 # --- the document ------------------------------------------------------------------------------------------------------------
 
-# section: the part's text, from standard input, dated.
+# section: the part's text, from standard input, dated; LOAD is what the machine was at when the part began.
 section() {
 	local others
-	others=$(values machine all others | awk '{ v[NR] = $1 } END { if (NR) printf " Meanwhile others took %.0f %% of the machine (median of the measurements; at most %.0f %%).", 100 * v[int((NR + 1) / 2)], 100 * v[NR] }')
+	others=$(values machine all others | awk '{ v[NR] = $1 } END { if (NR) printf " While it was measured others took %.0f %% of the machine (median; at most %.0f %%).", 100 * v[int((NR + 1) / 2)], 100 * v[NR] }')
 	{
 		cat
 		# shellcheck disable=SC2016 # backquotes of Markdown
-		printf '\n*Taken %s, Regatta %s (`%s`).%s*\n' "$(date --utc '+%Y-%m-%d %H:%M UTC')" \
-			"$("$REGATTA" --version | awk '{ print $2 }')" "$(git -C "$ROOT" describe --always --dirty --abbrev=10 2>/dev/null || printf 'no revision')" "$others"
+		printf '\n*Taken %s, Regatta %s (`%s`). Load average at the beginning: %s.%s*\n' "$(date --utc '+%Y-%m-%d %H:%M UTC')" \
+			"$("$REGATTA" --version | awk '{ print $2 }')" "$(git -C "$ROOT" describe --always --dirty --abbrev=10 2>/dev/null || printf 'no revision')" "$LOAD" "$others"
 	} >"$OUT/$PART.md"
 }

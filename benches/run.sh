@@ -61,6 +61,7 @@ main() {
 	mkdir -p "$OUT"
 	finish_all # of a run that was killed
 	rm -rf "$WORK"
+	mkdir -p "$WORK"
 	trap on_exit EXIT
 	trap 'exit 130' INT TERM HUP
 	"$ROOT/scripts/install.sh" jq curl openssl
@@ -70,6 +71,7 @@ main() {
 	fi
 	for each in "$@"; do
 		PART=$each
+		LOAD=$(cut -d' ' -f1 /proc/loadavg)
 		rm -f "$OUT/$PART.tsv"
 		began=$(now_ms)
 		say "$PART: begins"

@@ -5,7 +5,6 @@ SERVING_ROUNDS=3
 SERVING_SECONDS=4
 CONNECTIONS=16
 REPOSITORY=bench/hot
-MANIFEST_TYPE=application/vnd.oci.image.manifest.v1+json
 # Blobs a round: enough for a server's clock ticks to count.
 declare -A PUSHED_BLOBS=([1000000]=150 [10000000]=20)
 # work|what it is|mark against Distribution
@@ -60,9 +59,6 @@ serving() {
 
 # --- what is served ----------------------------------------------------------------------------------------------------------
 
-digest() { printf 'sha256:%s' "$(sha256sum "$1" | cut -d' ' -f1)"; }
-ask() { curl --silent --show-error --fail --max-time 60 --config "$WORK/admin.curl" "$@"; }
-
 # make_hot: a manifest of five layers, and a blob of each size.
 make_hot() {
 	local dir=$WORK/hot layers='' n
@@ -80,7 +76,6 @@ make_hot() {
 		"$(descriptor "$dir/blob-1k" application/vnd.oci.image.layer.v1.tar+gzip)" \
 		"$(descriptor "$dir/blob-1m" application/vnd.oci.image.layer.v1.tar+gzip)" "$layers" >"$dir/manifest"
 }
-descriptor() { printf '{"mediaType":"%s","digest":"%s","size":%d}' "$2" "$(digest "$1")" "$(stat -c %s "$1")"; }
 
 # put_hot BASE: into a registry.
 put_hot() {
