@@ -1,13 +1,38 @@
 //! The integration tests, in one binary.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test ends where it finds something unexpected, and prints what it saw and how long it took"
+)]
+
+#[path = "it/architecture.rs"]
+mod architecture;
 #[path = "it/crds.rs"]
 mod crds;
 #[path = "it/replicate_support.rs"]
 mod replicate_support;
 
+#[path = "it/registry_access.rs"]
+mod registry_access;
+#[path = "it/registry_protocol.rs"]
+mod registry_protocol;
+#[path = "it/registry_support.rs"]
+mod registry_support;
 #[path = "it/replicate_copy.rs"]
 mod replicate_copy;
 #[path = "it/replicate_defects.rs"]
 mod replicate_defects;
 #[path = "it/replicate_follow.rs"]
 mod replicate_follow;
+
+/// The operator against a real API server: modules that have modules of their own.
+mod it {
+    mod operator;
+    pub(super) mod support;
+}
+
+use it::support;
