@@ -1,7 +1,7 @@
 //! The collector: marks what is needed, condemns what is not, rescues what came to be needed, purges the rest.
 //!
-//! Planned purely ([`mod@plan`]) from a [`mod@survey`] of the store, carried out by [`mod@collect`]; a dry run plans and
-//! carries nothing out. What is collected are manifests that nothing keeps, links that no manifest of the repository needs, and
+//! Planned purely ([`plan()`]) from a [`survey()`] of the store, carried out by [`collect()`]; a dry run plans and carries
+//! nothing out. What is collected are manifests that nothing keeps, links that no manifest of the repository needs, and
 //! bytes that no link or manifest needs.
 //!
 //! `mode: ReadOnly`: the store is held read-only meanwhile. The collector puts the hold, claims the next number of
