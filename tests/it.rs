@@ -1,5 +1,13 @@
 //! The integration tests, in one binary.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test ends where it finds something unexpected, and prints what it saw and how long it took"
+)]
+
 #[path = "it/architecture.rs"]
 mod architecture;
 #[path = "it/crds.rs"]
@@ -19,3 +27,22 @@ mod replicate_copy;
 mod replicate_defects;
 #[path = "it/replicate_follow.rs"]
 mod replicate_follow;
+
+#[path = "it/e2e_demo.rs"]
+mod e2e_demo;
+#[path = "it/e2e_image_change.rs"]
+mod e2e_image_change;
+#[path = "it/e2e_namespace.rs"]
+mod e2e_namespace;
+#[path = "it/e2e_operator.rs"]
+mod e2e_operator;
+#[path = "it/e2e_push.rs"]
+mod e2e_push;
+#[path = "it/e2e_replicator.rs"]
+mod e2e_replicator;
+#[path = "it/e2e_samples.rs"]
+mod e2e_samples;
+#[path = "it/e2e_single_volume.rs"]
+mod e2e_single_volume;
+#[path = "it/e2e_support.rs"]
+mod e2e_support;
