@@ -95,6 +95,13 @@ helm_at() {
 	shift
 	KUBECONFIG=$(kubeconfig "$site") "$(part helm)" "$@"
 }
+# called SITE: in a sentence.
+called() {
+	case $1 in
+	hq) printf 'headquarters' ;;
+	*) printf 'the %s' "$1" ;;
+	esac
+}
 host() { printf '%s:%s' "$(address "$1")" "${PORT[$1]}"; }
 
 # --- what the fleet refers to ----------------------------------------------------------------------------------------------------
@@ -129,35 +136,42 @@ login() {
 	printf '}}\n'
 }
 
-# secret SITE NAME TYPE FILE...
+# secret NAME TYPE FILE...: its manifest.
 secret() {
-	local site=$1 name=$2 type=$3 file arguments=()
-	shift 3
+	local name=$1 type=$2 file arguments=()
+	shift 2
 	for file in "$@"; do arguments+=(--from-file="$file"); done
-	at "$site" create secret generic "$name" --type="$type" "${arguments[@]}" --dry-run=client -o yaml >"$DEMO/secret.yaml"
-	quietly at "$site" apply --server-side --force-conflicts -f "$DEMO/secret.yaml"
-	rm -f "$DEMO/secret.yaml"
+	echo ---
+	kubectl_bare create secret generic "$name" --type="$type" "${arguments[@]}" --dry-run=client -o yaml
+}
+
+secrets() {
+	local each
+	secret fleet-users Opaque "htpasswd=$DEMO/htpasswd"
+	secret fleet-ca Opaque "ca.crt=$DEMO/pki/ca.crt"
+	# The key of a certificate lies only where its registry is at home.
+	secret "$1-tls" kubernetes.io/tls "tls.crt=$DEMO/pki/$1.crt" "tls.key=$DEMO/pki/$1.key"
+	for each in "${SITES[@]}"; do
+		printf 'to-%s' "$each" >"$DEMO/username"
+		secret "$each-replicator" kubernetes.io/basic-auth "username=$DEMO/username" "password=$DEMO/passwords/to-$each"
+	done
 }
 
 apply_secrets() {
-	local site=$1 each
-	at "$site" create namespace "$(namespace "$site")" --dry-run=client -o yaml | quietly at "$site" apply --server-side -f -
-	secret "$site" fleet-users Opaque "htpasswd=$DEMO/htpasswd"
-	secret "$site" fleet-ca Opaque "ca.crt=$DEMO/pki/ca.crt"
-	# The key of a certificate lies only where its registry is at home.
-	secret "$site" "$site-tls" kubernetes.io/tls "tls.crt=$DEMO/pki/$site.crt" "tls.key=$DEMO/pki/$site.key"
-	for each in "${SITES[@]}"; do
-		printf 'to-%s' "$each" >"$DEMO/username"
-		secret "$site" "$each-replicator" kubernetes.io/basic-auth "username=$DEMO/username" "password=$DEMO/passwords/to-$each"
-	done
+	kubectl_bare create namespace "$(namespace "$1")" --dry-run=client -o yaml | quietly kubectl_at "$1" apply --server-side -f -
+	secrets "$1" | quietly at "$1" apply --server-side --force-conflicts -f -
 }
 
 # --- waiting ---------------------------------------------------------------------------------------------------------------------
 
-ready() { at "$1" wait "$KINDS" --all --for=condition=Ready --timeout=1s; }
-synced() { at "$1" wait replicationpolicy/shop --for=condition=Synced --timeout=1s; }
+# Every object, about the newest spec. (`kubectl wait` asks for one after the other, and has one time-out for them all.)
+ready() {
+	at "$1" get "$KINDS" -o json | jq -e '.items | length > 0 and all(
+		.status.observedGeneration == .metadata.generation and any(.status.conditions[]?; .type == "Ready" and .status == "True"))'
+}
+# condition SITE OBJECT TYPE
+condition() { [ "$(at "$1" get "$2" -o "jsonpath={.status.conditions[?(@.type==\"$3\")].status}")" = True ]; }
 serves() { [ "$(curl --silent --max-time 2 --cacert "$DEMO/pki/ca.crt" --output /dev/null --write-out '%{http_code}' "https://$(host "$1")/v2/")" = 401 ]; }
-pod_ready() { at city wait pod/hello --for=condition=Ready --timeout=1s; }
 collected() { [ "$(at "$1" get "garbagecollection/$1" -o 'jsonpath={.status.lastHandledRequest}')" = "$2" ]; }
 
 # --- the scenes ------------------------------------------------------------------------------------------------------------------
@@ -190,7 +204,7 @@ follow_tag() {
 	within 120 "shop/demo:$tag is in the city" has_digest city "$tag" "$digest"
 	SECONDS_TO_CITY=$(since "$began")
 	for site in "${SITES[@]}"; do
-		has_digest "$site" "$tag" "$digest" || die "at the $site the digest is '$(digest_at "$site" "$tag")', and $digest was pushed"
+		has_digest "$site" "$tag" "$digest" || die "at $(called "$site") the digest is '$(digest_at "$site" "$tag")', and $digest was pushed"
 	done
 	told "the digest is the same everywhere: $digest"
 }
@@ -202,11 +216,11 @@ collect() {
 		quietly at "$site" annotate --overwrite "garbagecollection/$site" "regatta.dev/requested-at=$request"
 	done
 	for site in "${SITES[@]}"; do
-		within 180 "the collection at the $site has run" collected "$site" "$request"
+		within 180 "the collection at $(called "$site") has run" collected "$site" "$request"
 		last=$(at "$site" get "garbagecollection/$site" -o 'jsonpath={.status.lastRun}')
-		jq -e .succeeded <<<"$last" >/dev/null || die "the collection at the $site failed: $(jq -r .message <<<"$last")"
-		[ "$(jq .bytesFreed <<<"$last")" -ge "$OWN_BYTES" ] || die "the collection at the $site freed $(jq .bytesFreed <<<"$last") bytes; $OWN_BYTES and more were expected"
-		told "$site: $(jq -r '"\(.purged.blobs) blobs purged, \(.bytesFreed) bytes freed"' <<<"$last")"
+		jq -e .succeeded <<<"$last" >/dev/null || die "the collection at $(called "$site") failed: $(jq -r .message <<<"$last")"
+		[ "$(jq .bytesFreed <<<"$last")" -ge "$OWN_BYTES" ] || die "the collection at $(called "$site") freed $(jq .bytesFreed <<<"$last") bytes; $OWN_BYTES and more were expected"
+		told "$(called "$site"): $(jq -r '"\(.purged.blobs) blobs purged, \(.bytesFreed) bytes freed"' <<<"$last")"
 	done
 }
 
@@ -256,13 +270,13 @@ up() {
 	done
 	for site in "${SITES[@]}"; do quietly at "$site" apply --server-side -f "$DEMO/manifests-$site.yaml"; done
 	for site in "${SITES[@]}"; do
-		within 180 "all objects are ready ($site)" ready "$site"
+		within 180 "all objects are ready at $(called "$site")" ready "$site"
 		within 30 "its registry answers at https://$(host "$site")" serves "$site"
 	done
-	for site in hq province; do within 60 "its replicator follows ($site)" synced "$site"; done
+	for site in hq province; do within 60 "the replicator of $(called "$site") follows" condition "$site" replicationpolicy/shop Synced; done
 
 	doing 'making two versions of an image, of three layers each, of which they share two'
-	build_images
+	quietly build_images
 	told "in $DEMO/images"
 
 	doing 'pushing shop/demo:v1 to headquarters, as the developer dora'
@@ -271,7 +285,7 @@ up() {
 
 	doing 'running it in the city, pulled by the kubelet from the registry of the city with the pull secret of a robot'
 	run_pod
-	within 120 'the Pod hello runs' pod_ready
+	within 120 'the Pod hello runs' condition city pod/hello Ready
 	told "it says: $(at city logs hello)"
 
 	doing 'pushing shop/demo:v2: only the layer that is new moves'
@@ -280,7 +294,7 @@ up() {
 
 	doing 'deleting shop/demo:v1 at headquarters, as the admin'
 	delete_tag v1
-	for site in "${SITES[@]}"; do within 120 "shop/demo:v1 is gone at the $site" gone_at "$site" v1; done
+	for site in "${SITES[@]}"; do within 120 "shop/demo:v1 is gone at $(called "$site")" gone_at "$site" v1; done
 
 	doing 'collecting the garbage at each registry'
 	collect

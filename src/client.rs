@@ -26,6 +26,9 @@ pub mod tls;
 pub mod transport;
 pub mod uploads;
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     sync::{
         Arc,
@@ -96,6 +99,8 @@ struct Inner {
     regatta: AtomicBool,
     /// What is known of the referrers API: see [`referrers`].
     referrers_api: AtomicU8,
+    /// Held while that is being found out: one question is enough.
+    referrers_asked: tokio::sync::Mutex<()>,
 }
 
 impl std::fmt::Debug for Client {
@@ -128,6 +133,7 @@ impl Client {
                 retry,
                 regatta: AtomicBool::new(false),
                 referrers_api: AtomicU8::new(0),
+                referrers_asked: tokio::sync::Mutex::default(),
             }),
         })
     }

@@ -5,6 +5,8 @@
     clippy::expect_used,
     clippy::panic,
     clippy::print_stdout,
+    clippy::print_stderr,
+
     reason = "a test ends where it finds something unexpected, and prints what it saw and how long it took"
 )]
 
@@ -27,6 +29,14 @@ mod replicate_copy;
 mod replicate_defects;
 #[path = "it/replicate_follow.rs"]
 mod replicate_follow;
+
+/// The operator against a real API server: modules that have modules of their own.
+mod it {
+    mod operator;
+    pub(super) mod support;
+}
+
+use it::support;
 
 #[path = "it/e2e_demo.rs"]
 mod e2e_demo;

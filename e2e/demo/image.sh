@@ -14,15 +14,15 @@ build_images() {
 	gcc -static -Os -s -Wall -o "$DEMO/program" "$E2E/demo/program.c"
 	head -c "$BASE_BYTES" /dev/urandom >"$DEMO/base.bin"
 	container=$("${buildah[@]}" from scratch)
-	quietly "${buildah[@]}" copy --quiet "$container" "$DEMO/base.bin" /base.bin
+	"${buildah[@]}" copy --quiet "$container" "$DEMO/base.bin" /base.bin
 	"${buildah[@]}" commit --quiet "$container" base
 	container=$("${buildah[@]}" from localhost/base)
-	quietly "${buildah[@]}" copy --quiet --chmod 0755 "$container" "$DEMO/program" /program
+	"${buildah[@]}" copy --quiet --chmod 0755 "$container" "$DEMO/program" /program
 	"${buildah[@]}" commit --quiet "$container" program
 	for tag in v1 v2; do
 		head -c "$OWN_BYTES" /dev/urandom >"$DEMO/own.bin"
 		container=$("${buildah[@]}" from localhost/program)
-		quietly "${buildah[@]}" copy --quiet "$container" "$DEMO/own.bin" /own.bin
+		"${buildah[@]}" copy --quiet "$container" "$DEMO/own.bin" /own.bin
 		"${buildah[@]}" config --entrypoint "[\"/program\", \"shop/demo:$tag\"]" "$container"
 		"${buildah[@]}" commit --quiet "$container" "$tag"
 		"${buildah[@]}" push --quiet "localhost/$tag" "oci:$DEMO/images:$tag"

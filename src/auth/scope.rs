@@ -76,6 +76,7 @@ impl Scope {
     }
 
     /// The part of what is asked for that the identity may do now.
+    #[must_use]
     pub fn granted(&self, identity: &Identity, access: &Access) -> Self {
         let may = |repository: &str, permission| {
             let name = repository.parse::<RepositoryName>();

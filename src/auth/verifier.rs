@@ -12,7 +12,7 @@ use super::secrets::SecretHash;
 use super::{Identity, identity::ROBOT_PREFIX};
 
 /// How long a password that was verified slowly need not be verified again.
-const REMEMBERED_FOR: Duration = Duration::from_secs(60);
+const REMEMBERED_FOR: Duration = Duration::from_mins(1);
 
 /// How many verified passwords are remembered.
 const REMEMBERED: usize = 10_000;

@@ -212,16 +212,20 @@ impl ClientError {
         if let Self::Status { retry_after, .. } = self { *retry_after } else { None }
     }
 
-    /// The whole chain of causes in one line.
+    /// With all its causes.
     pub fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut source = std::error::Error::source(self);
-        while let Some(cause) = source {
-            text = format!("{text}: {cause}");
-            source = cause.source();
-        }
-        text
+        chain(self)
     }
+}
+
+/// An error and all its causes in one line, for people.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let (mut text, mut source) = (error.to_string(), error.source());
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
 }
 
 /// Statuses that another attempt may mend.

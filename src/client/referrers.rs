@@ -62,9 +62,15 @@ impl Client {
 
     /// The referrers of a manifest, by the API. Once a registry has said that it has none, it is not asked again.
     pub async fn referrers(&self, repository: &RepositoryName, digest: &Digest) -> Result<Referrers, ClientError> {
+        let asking = if self.inner.referrers_api.load(Ordering::Relaxed) == UNKNOWN {
+            Some(self.inner.referrers_asked.lock().await)
+        } else {
+            None
+        };
         if self.lacks_referrers() {
             return Ok(Referrers::Unsupported);
         }
+        let _asking = asking.filter(|_| !self.has_referrers());
         let mut all = Vec::new();
         let mut next = Some(self.inner.endpoint.url(&format!("/v2/{repository}/referrers/{digest}"))?);
         while let Some(url) = next {

@@ -24,7 +24,7 @@ impl Default for RetryPolicy {
 }
 
 /// What a registry may ask us to wait; longer waits fail, and the caller tries again in its own time.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
+const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(1);
 
 impl RetryPolicy {
     /// One attempt only.
@@ -89,7 +89,7 @@ mod tests {
     fn a_registry_that_asks_for_time_gets_it_within_reason() {
         let policy = RetryPolicy::default();
         assert_eq!(policy.pause(1, Some(Duration::from_secs(30)), 0.5), Some(Duration::from_secs(30)));
-        assert_eq!(policy.pause(1, Some(Duration::from_secs(3600)), 0.5), None);
+        assert_eq!(policy.pause(1, Some(Duration::from_hours(1)), 0.5), None);
     }
 
     #[test]

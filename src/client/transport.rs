@@ -24,7 +24,9 @@ use super::{
 };
 
 /// No answer, or no progress of a body, for this long is a failure.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
+/// The same, once a body is sent: the registry may have to put a large blob together before it answers.
+const LONG_PATIENCE: Duration = Duration::from_mins(5);
 /// How often progress is looked at.
 const TICK: Duration = Duration::from_secs(5);
 /// How many redirects are followed.
@@ -56,11 +58,11 @@ impl StreamBody {
         S: Stream<Item = Result<Bytes, ClientError>> + Send + 'static,
     {
         let progress = Arc::new(AtomicU64::new(0));
-        let counter = progress.clone();
-        let counted = stream.inspect(move |_| {
-            counter.fetch_add(1, Ordering::Relaxed);
+        let seen = progress.clone();
+        let watched = stream.inspect(move |_| {
+            seen.fetch_add(1, Ordering::Relaxed);
         });
-        Self { body: reqwest::Body::wrap_stream(counted), length, progress }
+        Self { body: reqwest::Body::wrap_stream(watched), length, progress }
     }
 }
 
@@ -88,6 +90,9 @@ impl Request {
 
     /// With this body.
     pub(super) fn body(mut self, body: Body) -> Self {
+        if matches!(body, Body::Stream(_)) {
+            self.patience = LONG_PATIENCE;
+        }
         self.body = body;
         self
     }

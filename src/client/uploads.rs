@@ -49,10 +49,8 @@ impl Client {
         let mut url = self.inner.endpoint.url(&format!("/v2/{repository}/blobs/uploads/"))?;
         let plain = url.clone();
         url.query_pairs_mut().append_pair("mount", digest.as_str()).append_pair("from", from.as_str());
-        let scope = match from == repository {
-            true => Scope::push(repository),
-            false => Scope::push(repository).and_pull(from),
-        };
+        let scope = Scope::push(repository);
+        let scope = if from == repository { scope } else { scope.and_pull(from) };
         let answer = self.send(Request::new(Method::POST, url, scope)).await?;
         match answer.status() {
             StatusCode::CREATED => Ok(Started::Mounted),

@@ -8,7 +8,7 @@ use crate::api::schema::{self, SchemaError};
 /// Options of `regatta crds`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Write one file a kind, <plural>.yaml, into these directories instead of printing them.
+    /// Write one file a kind, `PLURAL.yaml`, into these directories instead of printing them.
     #[arg(long, value_name = "DIR")]
     pub write: Vec<PathBuf>,
 }

@@ -240,7 +240,7 @@ async fn poll(server: Server, mut sources: files::Sources, certificates: [Polled
             }
             Ok(None) => {}
             Err(error) => {
-                tracing::error!(error = %chain(&error), "a changed file is not taken; what was in force stays so")
+                tracing::error!(error = %chain(&error), "a changed file is not taken; what was in force stays so");
             }
         }
         for certificate in &mut watched {
@@ -254,7 +254,7 @@ async fn poll(server: Server, mut sources: files::Sources, certificates: [Polled
 
 /// Sweeps leftovers, every ten minutes.
 async fn sweep(server: Server) {
-    let mut ticks = tokio::time::interval(Duration::from_secs(600));
+    let mut ticks = tokio::time::interval(Duration::from_mins(10));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;

@@ -98,15 +98,15 @@ pub struct Args {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A registry's address, credentials or certificates are not usable.
-    #[error("{option}: {source}")]
+    #[error("{option} cannot be used")]
     Option {
         /// The option that is wrong.
         option: &'static str,
         /// What is wrong with it.
-        source: ClientError,
+        source: Box<ClientError>,
     },
     /// A file cannot be read or written.
-    #[error("{option} {}: {source}", .path.display())]
+    #[error("{option} {}: the file cannot be used", .path.display())]
     File {
         /// The option that names it.
         option: &'static str,
@@ -120,7 +120,7 @@ pub enum Error {
     Missing(&'static str),
     /// Nothing could be compared.
     #[error(transparent)]
-    Replicate(#[from] ReplicateError),
+    Replicate(Box<ReplicateError>),
     /// Some things could not be copied.
     #[error("{failed} of {planned} could not be replicated; the first: {first}")]
     Failed {
@@ -146,7 +146,7 @@ pub enum Error {
     #[error("--internal-url: {0}")]
     Home(String),
     /// An address cannot be listened on.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen at {address}")]
     Listen {
         /// Which.
         address: std::net::SocketAddr,
@@ -156,6 +156,12 @@ pub enum Error {
     /// A signal came.
     #[error("ended by a signal; run again to go on")]
     Interrupted,
+}
+
+impl From<ReplicateError> for Error {
+    fn from(error: ReplicateError) -> Self {
+        Self::Replicate(Box::new(error))
+    }
 }
 
 /// Runs the subcommand.

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
+use crate::api::ANNOTATION_REQUESTED_AT;
 use crate::api::conditions::{READY, RECONCILING, STALLED};
 
 /// What a status must have so that the driver can write it.
@@ -99,6 +100,11 @@ fn rank(kind: &str) -> u8 {
         STALLED => 2,
         _ => 3,
     }
+}
+
+/// The request that an object carries, as short as a status may have it.
+pub fn requested_at(annotations: &std::collections::BTreeMap<String, String>) -> Option<String> {
+    annotations.get(ANNOTATION_REQUESTED_AT).map(|request| shorten(request, 256))
 }
 
 /// At most `limit` bytes, cut between characters.

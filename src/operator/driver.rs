@@ -23,6 +23,9 @@ use super::failure::Failure;
 use super::labels::MANAGER;
 use crate::api::conditions::{READY, RECONCILING, STALLED, reason};
 
+/// When to look again at an object whose cached version was an old one.
+const STALE: Duration = Duration::from_millis(200);
+
 /// How an object stands after its steps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
@@ -185,8 +188,10 @@ async fn reconcile_readable<K: Kind>(object: &K, context: &Context) -> Result<Ac
     let again = conclude(object, context, &key, &mut status, &outcome);
     let again = match write(object, context, &key, &old, &status).await {
         Ok(hold) => hold.map_or(again, |hold| hold.min(again)),
-        // Gone, or made again meanwhile: there will be an event if it is there.
-        Err(kube::Error::Api(refusal)) if refusal.code == 404 || refusal.code == 409 => again,
+        // Changed meanwhile: what was seen here was old, and the cache is about to know.
+        Err(kube::Error::Api(refusal)) if refusal.code == 409 => STALE,
+        // Gone.
+        Err(kube::Error::Api(refusal)) if refusal.code == 404 => return Ok(Action::await_change()),
         Err(error) => {
             return Err(Unsettled::error(format!("the status cannot be written: {error}"), context.failed(&key)));
         }
@@ -284,7 +289,7 @@ async fn write<K: Kind>(
     Ok(None)
 }
 
-/// Server-side apply of the whole status; the UID makes sure that it is still the same object.
+/// Server-side apply of the whole status, of the very version of the object that it was computed from.
 async fn patch_status<K: Resource<DynamicType = ()>>(
     meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
     context: &Context,
@@ -297,7 +302,12 @@ async fn patch_status<K: Resource<DynamicType = ()>>(
     let patch = json!({
         "apiVersion": K::api_version(&()),
         "kind": K::kind(&()),
-        "metadata": { "name": name, "namespace": namespace, "uid": meta.uid },
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "uid": meta.uid,
+            "resourceVersion": meta.resource_version,
+        },
         "status": status,
     });
     api.patch_status(name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(patch)).await.map(drop)

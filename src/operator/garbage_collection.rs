@@ -10,15 +10,23 @@ mod dereference;
 mod status;
 pub mod validate;
 
+use std::time::Duration;
+
 use kube::ResourceExt;
 
-use super::conditions::StatusObject;
+use super::conditions::{StatusObject, requested_at};
 use super::context::Context;
 use super::driver::{Kind, Settled, Standing};
 use super::failure::Failure;
 use super::project::{Whose, whose};
 use crate::api::conditions::reason;
-use crate::api::{ANNOTATION_REQUESTED_AT, GarbageCollection, GarbageCollectionStatus, RunningCollection};
+use crate::api::{GarbageCollection, GarbageCollectionStatus, RunningCollection};
+
+/// When to look again at what has just been written.
+const SOON: Duration = Duration::from_secs(1);
+
+/// How often a run is looked at, should its Job's events get lost.
+const POLL: Duration = Duration::from_secs(30);
 
 impl StatusObject for GarbageCollectionStatus {
     fn conditions(&self) -> &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition] {
@@ -63,6 +71,10 @@ impl Kind for GarbageCollection {
             let message = "spec.suspend is true: no run is started".to_owned();
             return Ok(Standing::Ready { reason: reason::SUSPENDED, message }.into());
         }
+        if let Some(newer) = dereference::answered_meanwhile(context, self, &request).await? {
+            *status = newer;
+            return Ok(Settled { standing: status::idle(self), again: Some(SOON) });
+        }
         let volume = dereference::volume(context, &registry).await?;
         if let Some(other) = dereference::active_job(context, self, &registry, &request).await? {
             return Ok(status::busy(&registry, &other));
@@ -70,14 +82,14 @@ impl Kind for GarbageCollection {
         let job = build::job(self, &registry, &volume, &run, &request);
         let name = apply::job(context, self, &job).await?;
         status.running = Some(RunningCollection { job: name, request });
-        Ok(status::running().into())
+        // It may have ended before the cache shows that it began.
+        Ok(Settled { standing: status::running(), again: Some(SOON) })
     }
 }
 
 /// The newest request that no run has answered yet.
 fn unanswered(object: &GarbageCollection, status: &GarbageCollectionStatus) -> Option<String> {
-    let request = object.annotations().get(ANNOTATION_REQUESTED_AT)?;
-    let request = super::conditions::shorten(request, 256);
+    let request = requested_at(object.annotations())?;
     (status.last_handled_request.as_ref() != Some(&request)).then_some(request)
 }
 
@@ -88,11 +100,11 @@ async fn follow(
     status: &mut GarbageCollectionStatus,
 ) -> Result<Settled, Failure> {
     match dereference::outcome(context, object, &running).await? {
-        None => Ok(status::running().into()),
+        None => Ok(Settled { standing: status::running(), again: Some(POLL) }),
         Some(run) => {
             status::ended(object, context, run, status);
             // Not tidied here: the status must be written first.
-            Ok(Settled { standing: status::idle(object), again: Some(std::time::Duration::from_secs(1)) })
+            Ok(Settled { standing: status::idle(object), again: Some(SOON) })
         }
     }
 }

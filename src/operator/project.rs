@@ -7,11 +7,11 @@ mod validate;
 
 use kube::ResourceExt;
 
-use super::conditions::StatusObject;
+use super::conditions::{StatusObject, requested_at};
 use super::context::Context;
 use super::driver::{Kind, Settled};
 use super::failure::Failure;
-use crate::api::{ANNOTATION_REQUESTED_AT, Project, ProjectStatus};
+use crate::api::{Project, ProjectStatus};
 pub use dereference::{Whose, whose};
 
 impl StatusObject for ProjectStatus {
@@ -37,7 +37,7 @@ impl Kind for Project {
 
     async fn steps(&self, context: &Context, status: &mut Self::Status) -> Result<Settled, Failure> {
         let known_ready = status::was_ready(self);
-        status.last_handled_request = self.annotations().get(ANNOTATION_REQUESTED_AT).cloned();
+        status.last_handled_request = requested_at(self.annotations());
         validate::name(&self.spec.name)?;
         let registry = dereference::registry(context, self)?;
         status::settle(context, self, &registry, known_ready)

@@ -1,5 +1,5 @@
 //! ReplicationPolicy: a topology compiled to edges. Those whose source is at home here are put into that registry's
-//! edges document (see [`super::edges`]); here it is said how they stand.
+//! edges document (see `operator::edges`); here it is said how they stand.
 
 mod build;
 mod dereference;

@@ -8,13 +8,13 @@ pub mod validate;
 
 use kube::ResourceExt;
 
-use super::conditions::StatusObject;
+use super::conditions::{StatusObject, requested_at};
 use super::context::Context;
 use super::driver::{Kind, Settled, Standing};
 use super::failure::Failure;
 use super::project::{Whose, whose};
 use crate::api::conditions::reason;
-use crate::api::{ANNOTATION_REQUESTED_AT, RoleBinding, RoleBindingStatus};
+use crate::api::{RoleBinding, RoleBindingStatus};
 
 impl StatusObject for RoleBindingStatus {
     fn conditions(&self) -> &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition] {
@@ -38,7 +38,7 @@ impl Kind for RoleBinding {
     }
 
     async fn steps(&self, context: &Context, status: &mut Self::Status) -> Result<Settled, Failure> {
-        status.last_handled_request = self.annotations().get(ANNOTATION_REQUESTED_AT).cloned();
+        status.last_handled_request = requested_at(self.annotations());
         let found = dereference::referred(context, self)?;
         let registry = match whose(context, &found.registry) {
             Whose::Delegated { home } => {

@@ -92,7 +92,7 @@ async fn wait_for_schemas(client: &Client) {
 /// Reconciles everything. Comes back only where it cannot go on.
 async fn lead(client: Client, settings: Settings, metrics: Arc<Metrics>) -> OperatorError {
     let (bus, queues) = bus();
-    let (caches, watches) = pumps(&client, &bus);
+    let (caches, watches) = pumps(&client, settings.namespace.as_deref(), &bus);
     let (fatal, mut told) = watch::channel(None);
     let reporter = Reporter { controller: "regatta".to_owned(), instance: Some(settings.lease.identity.clone()) };
     let recorder = Recorder::new(client.clone(), reporter);

@@ -12,6 +12,8 @@ pub struct Settings {
     pub cluster_name: Option<String>,
     /// The image of registries that name none.
     pub registry_image: Option<String>,
+    /// Watch this namespace only; all where absent.
+    pub namespace: Option<String>,
     /// How the leader is chosen.
     pub lease: LeaseSettings,
     /// How many objects of a kind are reconciled at once.
@@ -28,6 +30,7 @@ impl Settings {
         Self {
             cluster_name: None,
             registry_image: None,
+            namespace: None,
             lease,
             concurrency: 4,
             resync: Duration::from_mins(5),

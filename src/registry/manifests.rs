@@ -18,7 +18,7 @@ use crate::oci::{Descriptor, Digest, Manifest, MediaType, Reference, RepositoryN
 use crate::store::{Durability, Object};
 
 /// A first look at what a manifest names is repeated when it is older than this: the undelete window is longer.
-const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(90 * 60);
+const LOOK_AGAIN_AFTER: Duration = Duration::from_mins(90);
 
 /// How deep rescuing follows indexes of indexes.
 const DEEPEST: usize = 16;

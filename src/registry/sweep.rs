@@ -7,13 +7,13 @@ use super::{Registry, Result, journal, layout};
 use crate::store::Key;
 
 /// A temporary older than this lands nothing: its writer, if it wakes up, begins again.
-pub const TEMPORARY: Duration = Duration::from_secs(3_600);
+pub const TEMPORARY: Duration = Duration::from_hours(1);
 
 /// An upload that nothing was appended to for this long is abandoned.
-pub const UPLOAD: Duration = Duration::from_secs(7 * 24 * 3_600);
+pub const UPLOAD: Duration = Duration::from_hours(168);
 
 /// How long the journal is kept: a reader that was away for longer compares in full.
-pub const JOURNAL: Duration = Duration::from_secs(7 * 24 * 3_600);
+pub const JOURNAL: Duration = Duration::from_hours(168);
 
 /// How much was swept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

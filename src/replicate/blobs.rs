@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// What was verified longer ago than this is verified again: a collector may have been by.
-pub const GOOD_FOR: Duration = Duration::from_secs(90 * 60);
+pub const GOOD_FOR: Duration = Duration::from_mins(90);
 /// Blobs larger than this go to Regattas in parts.
 const LARGE: u64 = 64 * 1024 * 1024;
 /// So many bytes a part: what a broken link costs.
@@ -103,7 +103,7 @@ impl BlobMover {
                 return Err(error);
             }
             let pause = retry::jittered(Duration::from_millis(500), Duration::from_secs(10), attempt, retry::random());
-            tracing::debug!(%error, digest = %blob.digest, ?pause, "sending a blob again");
+            tracing::debug!(error = error.chain(), digest = %blob.digest, ?pause, "sending a blob again");
             tokio::time::sleep(pause).await;
         }
     }

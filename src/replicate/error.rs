@@ -1,7 +1,7 @@
 //! What can go wrong between two registries: always with the side that it went wrong at.
 
 use crate::{
-    client::ClientError,
+    client::{ClientError, error::chain},
     oci::{Reference, RepositoryName},
 };
 
@@ -9,10 +9,10 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub enum ReplicateError {
     /// At the source.
-    #[error("source: {}", .0.chain())]
+    #[error("source")]
     Source(#[source] ClientError),
     /// At the destination.
-    #[error("destination: {}", .0.chain())]
+    #[error("destination")]
     Destination(#[source] ClientError),
     /// A filter that is not one.
     #[error("the glob `{glob}` cannot be used: {why}")]
@@ -51,6 +51,11 @@ pub enum ReplicateError {
 }
 
 impl ReplicateError {
+    /// With all its causes, in one line.
+    pub fn chain(&self) -> String {
+        chain(self)
+    }
+
     /// Whether it is about a registry as a whole and not about one thing in it.
     pub fn is_about_a_registry(&self) -> bool {
         match self {

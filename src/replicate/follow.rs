@@ -49,7 +49,7 @@ impl Default for Timing {
     fn default() -> Self {
         Self {
             poll: Duration::from_secs(25),
-            compare_every: Duration::from_secs(60 * 60),
+            compare_every: Duration::from_hours(1),
             publish_every: Duration::from_secs(2),
             save_every: Duration::from_secs(10),
             backoff: (Duration::from_secs(1), Duration::from_secs(30)),

@@ -28,14 +28,11 @@ impl<K: Eq + Hash + Clone> Locks<K> {
             if held.len() > 1024 {
                 held.retain(|_, lock| lock.strong_count() > 0);
             }
-            match held.get(name).and_then(Weak::upgrade) {
-                Some(lock) => lock,
-                None => {
-                    let lock = Arc::new(tokio::sync::Mutex::new(()));
-                    held.insert(name.clone(), Arc::downgrade(&lock));
-                    lock
-                }
-            }
+            held.get(name).and_then(Weak::upgrade).unwrap_or_else(|| {
+                let lock = Arc::new(tokio::sync::Mutex::new(()));
+                held.insert(name.clone(), Arc::downgrade(&lock));
+                lock
+            })
         };
         lock.lock_owned().await
     }

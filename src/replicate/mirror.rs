@@ -168,10 +168,9 @@ impl Mirror {
             return Ok(Outcome::Equal);
         }
         let manifest = fetched.parse().at_source()?;
-        let late = subject_may_be_absent || known != Known::NewRepository;
         if let Some(subject) = &manifest.subject
-            && !late
-            && !self.knows(repository, &subject.digest)
+            && !subject_may_be_absent
+            && !self.is_there(repository, &subject.digest, known == Known::NewRepository).await?
         {
             return Ok(Outcome::AwaitsSubject);
         }

@@ -228,10 +228,10 @@ type ReferrersOf = BTreeMap<Digest, BTreeSet<Digest>>;
 /// What `these` have and `others` have not, with its subject.
 fn missing<'a>(these: &'a ReferrersOf, others: &'a ReferrersOf) -> impl Iterator<Item = (Digest, Digest)> + 'a {
     these.iter().flat_map(|(subject, referrers)| {
-        let there = others.get(subject);
+        let known = others.get(subject);
         referrers
             .iter()
-            .filter(move |digest| !there.is_some_and(|there| there.contains(*digest)))
+            .filter(move |digest| !known.is_some_and(|known| known.contains(*digest)))
             .map(|digest| (subject.clone(), digest.clone()))
     })
 }

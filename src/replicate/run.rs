@@ -144,7 +144,7 @@ impl Runner<'_> {
                 tokio::time::sleep(jittered(Duration::from_secs(1), Duration::from_secs(10), attempt, random())).await;
                 continue;
             }
-            tracing::warn!(name = action.name(), %error, "could not be replicated");
+            tracing::warn!(name = action.name(), error = error.chain(), "could not be replicated");
             let failure = Failure { name: action.name(), error };
             self.failures.lock().unwrap_or_else(PoisonError::into_inner).push(failure);
             break;

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How many requests of a scan are under way at a time.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 4;
 /// How many repositories are read at a time.
 const REPOSITORIES_AT_ONCE: usize = 4;
 
@@ -71,12 +71,12 @@ async fn repositories(
         return Ok(named.into_iter().collect());
     }
     let mut all = ends.source.catalog().await.at_source()?.ok_or(ReplicateError::NoCatalog)?;
-    match deletions {
-        Deletions::Propagate => match ends.destination.catalog().await.at_destination()? {
-            Some(theirs) => all.extend(theirs),
-            None => tracing::warn!("the destination lists no repositories: whole ones that are too many stay there"),
-        },
-        Deletions::Ignore => {}
+    if deletions == Deletions::Propagate {
+        let theirs = ends.destination.catalog().await.at_destination()?;
+        if theirs.is_none() {
+            tracing::warn!("the destination lists no repositories: whole ones that are too many stay there");
+        }
+        all.extend(theirs.into_iter().flatten());
     }
     all.retain(|repository| coverage.repository(repository));
     Ok(all)

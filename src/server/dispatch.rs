@@ -187,14 +187,10 @@ impl Server {
         let (Endpoint::Serving, Some(url)) = (endpoint, named.or(urls.first())) else {
             return "Basic realm=\"regatta\"".to_owned();
         };
-        let mut value = format!("Bearer realm=\"{url}/token\",service=\"{}\"", self.audience());
-        if let Some(scope) = &challenge.scope {
-            value.push_str(&format!(",scope=\"{scope}\""));
-        }
-        if let Some(error) = challenge.error {
-            value.push_str(&format!(",error=\"{error}\""));
-        }
-        value
+        let part = |name: &str, value: Option<&str>| value.map(|v| format!(",{name}=\"{v}\"")).unwrap_or_default();
+        let scope = part("scope", challenge.scope.as_deref());
+        let error = part("error", challenge.error);
+        format!("Bearer realm=\"{url}/token\",service=\"{}\"{scope}{error}", self.audience())
     }
 }
 

@@ -96,12 +96,11 @@ fn get_only(call: &Call) -> Result<(), Fault> {
 /// `n`, capped: CVE-2017-11468 and CVE-2023-2253 were a catalog that allocated whatever was asked for.
 fn limit(call: &Call) -> Result<usize, Fault> {
     let Some(text) = call.query("n") else { return Ok(PAGE) };
-    match text.parse::<u64>() {
-        Ok(n) => Ok(usize::try_from(n).unwrap_or(PAGE).min(PAGE)),
-        Err(_) => {
-            let message = format!("`n` must be a whole number, found `{}`", text.chars().take(40).collect::<String>());
-            Err(Fault::new(StatusCode::BAD_REQUEST, ErrorCode::PaginationNumberInvalid, message))
-        }
+    if let Ok(n) = text.parse::<u64>() {
+        Ok(usize::try_from(n).unwrap_or(PAGE).min(PAGE))
+    } else {
+        let message = format!("`n` must be a whole number, found `{}`", text.chars().take(40).collect::<String>());
+        Err(Fault::new(StatusCode::BAD_REQUEST, ErrorCode::PaginationNumberInvalid, message))
     }
 }
 

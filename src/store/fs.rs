@@ -28,7 +28,7 @@ use rustix::fs::{CWD, RenameFlags};
 use super::{
     Answer, Backend, Capacity, Child, Content, Durability, Key, Meta, Object, Published, PutNew, StoreError, Writer,
 };
-use directory::{DurableDirectories, smallest};
+use directory::{DurableDirectories, smallest, with_parent};
 use write::FileWriter;
 
 /// How much of a file is read at once when it is streamed.
@@ -124,7 +124,7 @@ impl Inner {
     fn link(&self, temporary: &Key, key: &Key, durability: Durability) -> Result<Published, StoreError> {
         let (from, to) = (self.path(temporary), self.path(key));
         let failed = |source| StoreError::io("linking", key, source);
-        let published = self.directories.with_parent(&to, || match std::fs::hard_link(&from, &to) {
+        let published = with_parent(&to, || match std::fs::hard_link(&from, &to) {
             Ok(()) => Ok(Published::Created),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(was_it_us(&from, &to)?),
             Err(error) => Err(error),
@@ -166,7 +166,7 @@ impl Inner {
     fn rename(&self, from: &Key, to: &Key) -> Result<bool, StoreError> {
         let (source, target) = (self.path(from), self.path(to));
         let failed = |source| StoreError::io("renaming", from, source);
-        let renamed = self.directories.with_parent(&target, || {
+        let renamed = with_parent(&target, || {
             // A missing source looks like a missing parent of the target; say which before anything is made.
             if !source.exists() {
                 return Ok(false);

@@ -34,6 +34,7 @@ impl Key {
     }
 
     /// The key one component further down.
+    #[must_use]
     pub fn join(&self, component: impl fmt::Display) -> Self {
         Self::of(format!("{}/{component}", self.0))
     }

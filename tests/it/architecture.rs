@@ -132,6 +132,13 @@ fn what_must_never_be_is_not() {
 }
 
 #[test]
+fn every_room_of_the_table_is_there() {
+    let missing = |room: &String| !Path::new(ROOT).join("src").join(format!("{room}.rs")).exists();
+    let missing: Vec<String> = table().into_keys().filter(missing).collect();
+    assert!(missing.is_empty(), "in ARCHITECTURE.md and not in src/: {missing:?}");
+}
+
+#[test]
 fn groups_of_imports_are_read_too() {
     let used = rooms_used("use crate::{admin::{Edge, Key}, oci, store::fs::FsStore};\nlet x = crate::clock::System;");
     assert_eq!(used, ["admin", "clock", "oci", "store"].map(str::to_owned).into());

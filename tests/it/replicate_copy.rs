@@ -1,8 +1,19 @@
 //! `regatta replicate` by hand, between real registries.
 
-use std::{collections::BTreeMap, process::Stdio};
+use std::{
+    collections::BTreeMap,
+    process::Stdio,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
 
 use crate::replicate_support::{Registry, Served, equal, eventually, replicate, replicate_command};
 
@@ -83,11 +94,28 @@ async fn killed_after_any_finished_blob_it_goes_on_without_moving_one_twice() {
         .await;
         child.kill().unwrap();
         child.wait().unwrap();
+        let moved = finished_blobs(&source, &destination).await;
+        assert!(moved.len() >= finished);
+        let before = source.served().len();
         assert!(replicate(&source, &destination, &[]).await.status.success());
         equal(&source, &destination).await;
-        // A blob that was on its way when the process was killed may have been finished by the server all the same.
-        assert_eq!(stored(&destination.served()), blobs, "killed after {finished}");
+        let again = read(&source.served()[before..]);
+        assert!(moved.iter().all(|digest| !again.contains_key(digest)), "{moved:#?} {again:#?}");
+        // What the server finished after its client was gone is in neither.
+        assert!(again.len() + moved.len() <= blobs, "{moved:#?} {again:#?}");
     }
+}
+
+/// What the destination has of the blobs that were read at the source.
+async fn finished_blobs(source: &Registry, destination: &Registry) -> Vec<String> {
+    let mut finished = Vec::new();
+    for served in source.served().iter().filter(|s| s.method == "GET") {
+        let Some((repository, digest)) = served.path.trim_start_matches("/v2/").split_once("/blobs/") else { continue };
+        let there =
+            destination.client().has_blob(&repository.parse().unwrap(), &digest.parse().unwrap()).await.unwrap();
+        finished.extend(there.then(|| digest.to_owned()));
+    }
+    finished
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -131,10 +159,57 @@ async fn filters_leave_everything_else_alone() {
     assert_eq!(found, ["elsewhere:v0", "team/app:local", "team/app:v1"]);
 }
 
+/// Passes on whatever comes to `to`, and cuts the one connection that brings the byte number `cut`, once. Answers its
+/// URL and how many bytes it has passed on.
+async fn link_that_breaks(to: &str, cut: u64) -> (String, Arc<AtomicU64>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (to, passed) = (to.trim_start_matches("http://").to_owned(), Arc::new(AtomicU64::new(0)));
+    let counter = passed.clone();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let server = TcpStream::connect(&to).await.unwrap();
+            tokio::spawn(pass_on(client, server, counter.clone(), cut));
+        }
+    });
+    (url, passed)
+}
+
+async fn pass_on(client: TcpStream, server: TcpStream, counter: Arc<AtomicU64>, cut: u64) {
+    let ((mut from, mut back), (mut answers, mut to)) = (client.into_split(), server.into_split());
+    let answering = tokio::spawn(async move { tokio::io::copy(&mut answers, &mut back).await });
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(read @ 1..) = from.read(&mut buffer).await {
+        let before = counter.fetch_add(read as u64, Ordering::SeqCst);
+        if before < cut && cut <= before + read as u64 {
+            answering.abort();
+            return;
+        }
+        if to.write_all(&buffer[..read]).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_link_costs_one_part_of_a_large_blob() {
+    const MIB: u64 = 1024 * 1024;
+    let (source, destination) = (Registry::start().await, Registry::start().await);
+    let large: Vec<u8> = (0..100 * 1024 * 1024_u32).map(|n| n.to_le_bytes()[2]).collect();
+    source.push_image("large", "v1", &[&large]).await;
+    let (url, passed) = link_that_breaks(&destination.url, 50 * MIB).await;
+    let mut command = replicate_command(&source.url, &url, &source, &[]);
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    equal(&source, &destination).await;
+    let passed = passed.load(Ordering::SeqCst);
+    assert!((100 * MIB..(100 + 32 + 1) * MIB).contains(&passed), "{passed} bytes were sent");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_blob_goes_in_parts_to_a_regatta() {
     let (source, destination) = (Registry::start().await, Registry::start().await);
-    let large: Vec<u8> = (0..70_u32 * 1024 * 1024).map(|n| (n / 4096) as u8).collect();
+    let large: Vec<u8> = (0..70_u32 * 1024 * 1024).map(|n| n.to_le_bytes()[2]).collect();
     source.push_image("large", "v1", &[&large]).await;
     assert!(replicate(&source, &destination, &[]).await.status.success());
     equal(&source, &destination).await;

@@ -204,3 +204,55 @@ async fn a_destination_that_is_away_makes_the_edge_failing_until_it_is_back() {
     equal(&source, &destination).await;
     status(&source, EDGE, "following", |s| s.state == EdgeState::Following && s.last_error.is_none()).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_changed_while_the_destination_was_away_arrives_when_it_is_back() {
+    let (source, mut destination) = (Registry::start().await, Registry::start().await);
+    source.push_image("app", "v0", &[b"zero"]).await;
+    source.put_edges(vec![edge(EDGE, &destination.url)]).await;
+    let _follower = Follower::start(&source).await;
+    equal(&source, &destination).await;
+    destination.stop();
+    for n in 0..8_u8 {
+        source.push_image("app", &format!("v{n}"), &[b"new", &[n]]).await;
+    }
+    let away = status(&source, EDGE, "failing", |s| s.state == EdgeState::Failing && s.lag_seconds > 0).await;
+    assert!(away.pending + away.failed + away.in_flight > 0, "{away:?}");
+    let destination = destination.restart().await;
+    equal(&source, &destination).await;
+    status(&source, EDGE, "following", |s| s.state == EdgeState::Following && s.failed == 0 && s.lag_seconds == 0)
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_was_restored_from_a_backup_takes_nothing_back_unasked() {
+    let (source, destination) = (Registry::start().await, Registry::start().await);
+    source.push_image("app", "v1", &[b"one"]).await;
+    source.put_edges(vec![edge(EDGE, &destination.url)]).await;
+    let follower = Follower::start(&source).await;
+    equal(&source, &destination).await;
+    source.back_up();
+    source.push_image("app", "v1", &[b"one, mended"]).await;
+    source.push_image("app", "v2", &[b"two"]).await;
+    equal(&source, &destination).await;
+    let settled = destination.tags().await;
+    assert!(follower.terminate().await);
+
+    let source = source.restore().await;
+    let _follower = Follower::start(&source).await;
+    let withheld = status(&source, EDGE, "withheld", |s| s.state == EdgeState::DeletionsWithheld).await;
+    let withheld = withheld.withheld.unwrap();
+    assert_eq!((withheld.reason, withheld.deletions), (WithheldReason::SourceRestored, 2));
+    assert_eq!(destination.tags().await, settled);
+    // What is new goes on.
+    source.push_image("app", "v3", &[b"three"]).await;
+    eventually("what is new arrives", async || {
+        let found = destination.tags().await;
+        if found.contains_key("app:v3") { Ok(()) } else { Err(found) }
+    })
+    .await;
+    let mut approved = edge(EDGE, &destination.url);
+    approved.approved_plan = Some(withheld.plan_hash);
+    source.put_edges(vec![approved]).await;
+    equal(&source, &destination).await;
+}

@@ -7,7 +7,10 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    sync::{Arc, Mutex, Once},
+    sync::{
+        Arc, Mutex, Once,
+        atomic::{AtomicU16, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -24,7 +27,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// Longer than anything here may take, many times over: a busy machine is no defect.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_mins(1);
 
 const BINARY: &str = env!("CARGO_BIN_EXE_regatta");
 const ADMIN_PASSWORD: &str = "the-admins-password";
@@ -90,8 +93,20 @@ impl Drop for Registry {
     }
 }
 
+/// A port below those that the system gives to outgoing connections, so that none of these takes it meanwhile.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 20_000 + u16::try_from(std::process::id() % 100).unwrap() * 100;
+    loop {
+        let port = first + NEXT.fetch_add(1, Ordering::Relaxed);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
 }
 
 fn write_secret(directory: &Path, username: &str, password: &str) {
@@ -158,13 +173,41 @@ impl Registry {
         registry
     }
 
-    /// Ends it and starts it again, at the same addresses, on another (empty) directory: a fresh volume.
-    pub async fn replace_volume(mut self) -> Self {
+    /// Ends it at once.
+    pub fn stop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+
+    /// Starts it again at the same addresses.
+    pub async fn restart(mut self) -> Self {
+        self.stop();
+        let root = self.root.clone();
+        self.start_again(root).await
+    }
+
+    /// Starts it again on an empty directory: a fresh volume.
+    pub async fn replace_volume(mut self) -> Self {
+        self.stop();
+        let root = self.files.path().join("data-2");
+        self.start_again(root).await
+    }
+
+    /// Copies its data as it is now.
+    pub fn back_up(&self) {
+        copy_tree(&self.root, &self.files.path().join("backup"));
+    }
+
+    /// Starts it again on what was backed up.
+    pub async fn restore(mut self) -> Self {
+        self.stop();
+        let root = self.files.path().join("backup");
+        self.start_again(root).await
+    }
+
+    async fn start_again(&self, root: PathBuf) -> Self {
         let port = |url: &str| url.rsplit(':').next().unwrap().parse().unwrap();
-        let (root, files) = (self.files.path().join("data-2"), self.files.clone());
-        Self::start_on(files, root, port(&self.url), port(&self.internal_url)).await
+        Self::start_on(self.files.clone(), root, port(&self.url), port(&self.internal_url)).await
     }
 
     /// Where it keeps its data.

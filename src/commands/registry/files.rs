@@ -210,7 +210,7 @@ impl WatchedCertificate {
         match certificate.replace(new_chain, new_key) {
             Ok(()) => tracing::info!(path = %chain.display(), "a new certificate is in use"),
             Err(error) => {
-                tracing::error!(path = %chain.display(), error = %chain_of(&error), "a changed certificate is not taken")
+                tracing::error!(path = %chain.display(), error = %chain_of(&error), "a changed certificate is not taken");
             }
         }
         self.seen = new;

@@ -12,7 +12,7 @@ use crate::{
         Edge, EdgeStatus, EdgesDocument, JournalPage, ProblemCode, StoreState,
         client::{Client as AdminClient, ClientError as AdminError, Credentials as AdminCredentials},
     },
-    client::{Client, ClientConfig, ClientError, CredentialSource, DirectoryCredentials, Trust},
+    client::{Client, ClientConfig, ClientError, CredentialSource, DirectoryCredentials, Trust, error::chain},
     replicate::{
         Ends, ReplicateError,
         follow::{Home, HomeError, Remotes},
@@ -32,7 +32,7 @@ pub struct HomeFiles {
 
 impl HomeFiles {
     fn admin(&self) -> Result<AdminClient, Error> {
-        let option = |source| Error::Option { option: "--credentials-dir", source };
+        let option = |error| Error::Option { option: "--credentials-dir", source: Box::new(error) };
         let loaded = DirectoryCredentials::new(&self.credentials).load().map_err(option)?;
         let found = loaded.ok_or(Error::Missing("the files `username` and `password` in --credentials-dir"))?;
         let credentials = AdminCredentials::Basic { username: found.username, password: found.password };
@@ -42,7 +42,7 @@ impl HomeFiles {
 
     /// A client of the registry's `/v2/` on the internal port.
     pub fn registry(&self) -> Result<Client, Error> {
-        let invalid = |source| Error::Option { option: "--internal-url", source };
+        let invalid = |error| Error::Option { option: "--internal-url", source: Box::new(error) };
         let mut config = ClientConfig::new(self.url.parse().map_err(invalid)?);
         config.trust = Trust::Only(read("--internal-ca", &self.ca)?);
         config.credentials = Some(Arc::new(DirectoryCredentials::new(&self.credentials)));
@@ -77,15 +77,6 @@ impl AdminHome {
         }
         HomeError(chain(error))
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let (mut text, mut source) = (error.to_string(), error.source());
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 impl Home for AdminHome {

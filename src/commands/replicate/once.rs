@@ -25,7 +25,7 @@ use crate::{
 /// How often progress is shown.
 const SHOW_EVERY: Duration = Duration::from_secs(3);
 /// How many of what was planned or failed is named in the summary.
-const NAMED: usize = 10;
+const NAMED: usize = 5;
 
 /// What a run tells: compact, for a Job's termination message.
 #[derive(Debug, Serialize)]
@@ -168,18 +168,26 @@ fn summarize(args: &Args, started_at: Timestamp, counters: &Counters, report: &R
             tags: count(|action| matches!(action, Action::SetTag { .. })),
             referrers: count(|action| matches!(action, Action::CopyReferrer { .. })),
             deletions: count(Action::is_deletion),
-            sample: report.plan.actions.iter().take(NAMED).map(Action::name).collect(),
+            sample: report.plan.actions.iter().take(NAMED).map(|action| shorten(&action.name(), 100)).collect(),
         },
         done: counters.counts(),
         failed: report.failures.len(),
-        failures: report.failures.iter().take(NAMED).map(|f| shorten(&format!("{}: {}", f.name, f.error))).collect(),
-        withheld: report.withheld.clone(),
+        failures: report
+            .failures
+            .iter()
+            .take(NAMED)
+            .map(|f| shorten(&format!("{}: {}", f.name, f.error.chain()), 250))
+            .collect(),
+        withheld: report.withheld.clone().map(|withheld| Withheld {
+            sample: withheld.sample.iter().take(NAMED).map(|name| shorten(name, 100)).collect(),
+            ..withheld
+        }),
     }
 }
 
-/// A termination message has 4,096 bytes for everything.
-fn shorten(text: &str) -> String {
-    text.chars().take(160).collect()
+/// A termination message has [`crate::admin::runs::SUMMARY_LIMIT`] bytes for everything.
+fn shorten(text: &str, most: usize) -> String {
+    text.chars().take(most).collect()
 }
 
 fn write_summary(args: &Args, summary: &Summary) -> Result<(), Error> {
@@ -194,7 +202,7 @@ fn judge(report: RunReport) -> Result<(), Error> {
         return Err(Error::Failed {
             failed: report.failures.len(),
             planned: report.plan.actions.len(),
-            first: format!("{}: {}", first.name, first.error),
+            first: format!("{}: {}", first.name, first.error.chain()),
         });
     }
     match report.withheld {

@@ -66,7 +66,7 @@ pub const TO: EndNames = EndNames { url: "--to", password_file: "--to-password-f
 impl End {
     /// A client of this side.
     pub fn client(&self) -> Result<Client, Error> {
-        let invalid = |source| Error::Option { option: self.names.url, source };
+        let invalid = |error| Error::Option { option: self.names.url, source: Box::new(error) };
         let mut config = ClientConfig::new(self.url.parse().map_err(invalid)?);
         config.credentials = self.credentials()?;
         config.trust = match (&self.ca, self.insecure) {

@@ -9,7 +9,7 @@ use futures::{FutureExt, StreamExt};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::Api;
-use kube::core::PartialObjectMeta;
+use kube::core::{NamespaceResourceScope, PartialObjectMeta};
 use kube::runtime::reflector::{Store, store};
 use kube::runtime::{WatchStreamExt, reflector, watcher};
 use kube::{Client, Resource};
@@ -24,16 +24,17 @@ use crate::operator::bus::{Bus, Guarded};
 pub type Pumps = Vec<BoxFuture<'static, ()>>;
 
 /// The caches and the watches that fill them; `bus` hears of changes.
-pub fn pumps(client: &Client, bus: &Bus) -> (Caches, Pumps) {
+pub fn pumps(client: &Client, namespace: Option<&str>, bus: &Bus) -> (Caches, Pumps) {
+    let scope = &Scope { client: client.clone(), namespace: namespace.map(str::to_owned) };
     let mut pumps: Pumps = vec![];
-    let (registries, fill_registries) = cache(client, watcher::Config::default());
-    let (projects, fill_projects) = cache(client, watcher::Config::default());
-    let (bindings, fill_bindings) = cache(client, watcher::Config::default());
-    let (policies, fill_policies) = cache(client, watcher::Config::default());
-    let (collections, fill_collections) = cache(client, watcher::Config::default());
-    let (slices, fill_slices) = cache(client, children());
-    let (deployments, fill_deployments) = cache(client, children());
-    let (jobs, fill_jobs) = cache(client, children());
+    let (registries, fill_registries) = cache(scope, watcher::Config::default());
+    let (projects, fill_projects) = cache(scope, watcher::Config::default());
+    let (bindings, fill_bindings) = cache(scope, watcher::Config::default());
+    let (policies, fill_policies) = cache(scope, watcher::Config::default());
+    let (collections, fill_collections) = cache(scope, watcher::Config::default());
+    let (slices, fill_slices) = cache(scope, children());
+    let (deployments, fill_deployments) = cache(scope, children());
+    let (jobs, fill_jobs) = cache(scope, children());
     let caches = Caches { registries, projects, bindings, policies, collections, slices, deployments, jobs };
     let routes = Routes { caches: caches.clone(), bus: bus.clone() };
 
@@ -45,11 +46,26 @@ pub fn pumps(client: &Client, bus: &Bus) -> (Caches, Pumps) {
     pumps.push(fill_slices(every(routes.clone(), Routes::slice)));
     pumps.push(fill_deployments(every(routes.clone(), Routes::deployment)));
     pumps.push(fill_jobs(every(routes.clone(), Routes::job)));
-    pumps.push(watch_metadata::<Service>(client, routes.clone()));
-    pumps.push(watch_metadata::<ServiceAccount>(client, routes.clone()));
-    pumps.push(watch_metadata::<PersistentVolumeClaim>(client, routes.clone()));
-    pumps.push(watch_metadata::<PodDisruptionBudget>(client, routes));
+    pumps.push(watch_metadata::<Service>(scope, routes.clone()));
+    pumps.push(watch_metadata::<ServiceAccount>(scope, routes.clone()));
+    pumps.push(watch_metadata::<PersistentVolumeClaim>(scope, routes.clone()));
+    pumps.push(watch_metadata::<PodDisruptionBudget>(scope, routes));
     (caches, pumps)
+}
+
+/// What is watched.
+struct Scope {
+    client: Client,
+    namespace: Option<String>,
+}
+
+impl Scope {
+    fn api<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(&self) -> Api<K> {
+        let client = self.client.clone();
+        self.namespace
+            .as_ref()
+            .map_or_else(|| Api::all(client.clone()), |namespace| Api::namespaced(client.clone(), namespace))
+    }
 }
 
 /// Children of registries only.
@@ -62,14 +78,20 @@ type Tell<K> = Box<dyn FnMut(&K, bool) + Send>;
 
 /// A cache, and what makes a watch that fills it.
 fn cache<K>(
-    client: &Client,
+    scope: &Scope,
     config: watcher::Config,
 ) -> (Store<K>, impl FnOnce(Tell<K>) -> BoxFuture<'static, ()> + use<K>)
 where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static,
 {
     let (reader, writer) = store();
-    let api = Api::<K>::all(client.clone());
+    let api = scope.api::<K>();
     let fill = move |mut tell: Tell<K>| {
         let kind = K::kind(&()).into_owned();
         async move {
@@ -126,11 +148,11 @@ fn fingerprint<K: Resource>(object: &Guarded<K>) -> u64 {
 }
 
 /// Children whose content is not needed, only that they are there.
-fn watch_metadata<K>(client: &Client, routes: Routes) -> BoxFuture<'static, ()>
+fn watch_metadata<K>(scope: &Scope, routes: Routes) -> BoxFuture<'static, ()>
 where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    let api = Api::<PartialObjectMeta<K>>::all(client.clone());
+    let api = scope.api::<PartialObjectMeta<K>>();
     let kind = K::kind(&()).into_owned();
     async move {
         let mut events = watcher(api, children()).default_backoff().touched_objects().boxed();

@@ -9,7 +9,9 @@ use kube::runtime::reflector::ObjectRef;
 use super::{build, status};
 use crate::admin::CollectionSummary;
 use crate::api::conditions::reason;
-use crate::api::{AccessMode, CollectionRun, GarbageCollection, LABEL_REGISTRY, Registry, RunningCollection};
+use crate::api::{
+    AccessMode, CollectionRun, GarbageCollection, GarbageCollectionStatus, LABEL_REGISTRY, Registry, RunningCollection,
+};
 use crate::operator::context::Context;
 use crate::operator::failure::Failure;
 use crate::operator::labels::{self, Component, LABEL_COMPONENT};
@@ -60,6 +62,17 @@ pub(super) async fn volume(context: &Context, registry: &Registry) -> Result<Vol
         None => wanted_image(&plan)?.to_owned(),
     };
     Ok(Volume { plan, mode, image })
+}
+
+/// The newest status, where it knows of the request already: the cache may not show it yet, and no request runs twice.
+pub(super) async fn answered_meanwhile(
+    context: &Context,
+    object: &GarbageCollection,
+    request: &str,
+) -> Result<Option<GarbageCollectionStatus>, Failure> {
+    let api = Api::<GarbageCollection>::namespaced(context.client.clone(), &object.namespace().unwrap_or_default());
+    let newest = api.get_opt(&object.name_any()).await?.and_then(|newest| newest.status);
+    Ok(newest.filter(|status| status.last_handled_request.as_deref() == Some(request) || status.running.is_some()))
 }
 
 /// A run of anybody that has the registry now, this request's own aside. Asked of the API server, not the cache: what

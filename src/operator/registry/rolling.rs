@@ -41,7 +41,7 @@ impl Rolling {
         if current == wanted {
             return Ok(wanted);
         }
-        let free = turn.as_deref().is_none_or(|holder| holder == plan.uid || is_through(context, holder));
+        let free = turn.as_deref().is_none_or(|holder| holder == plan.uid || is_through(context, holder, &wanted));
         if free && !another_progresses(context, plan, &wanted) {
             *turn = Some(plan.uid.clone());
             return Ok(wanted);
@@ -55,11 +55,12 @@ impl Rolling {
     }
 }
 
-/// Whether the registry of this UID is gone, or its rollout has come to an end.
-fn is_through(context: &Context, uid: &str) -> bool {
+/// Whether the registry of this UID is gone, or its rollout has come to an end. A cache that does not show the new
+/// image yet says nothing of the rollout.
+fn is_through(context: &Context, uid: &str, wanted: &str) -> bool {
     let deployments = context.caches.deployments.state();
     let found = deployments.iter().find(|deployment| is_serving(deployment) && belongs(deployment, uid));
-    found.is_none_or(|deployment| rollout(deployment) != Rollout::Progressing)
+    found.is_none_or(|deployment| image_of(deployment) == Some(wanted) && rollout(deployment) != Rollout::Progressing)
 }
 
 /// After a restart of the operator the turn is not known, but it can be seen who is under way.

@@ -7,9 +7,9 @@ use super::apply::AppliedChildren;
 use super::rolling::{Rolling, image_of};
 use super::validate::{ExternalPlan, ManagedPlan};
 use crate::api::conditions::{ACCESS_IN_FORCE, reason};
-use crate::api::{ANNOTATION_REQUESTED_AT, Registry, RegistryStatus};
+use crate::api::{Registry, RegistryStatus};
 use crate::operator::access::board::AccessReport;
-use crate::operator::conditions::{self, Truth};
+use crate::operator::conditions::{self, Truth, requested_at};
 use crate::operator::context::Context;
 use crate::operator::driver::{Settled, Standing};
 use crate::operator::failure::Failure;
@@ -66,7 +66,7 @@ fn only_reached(registry: &Registry, plan: &ExternalPlan, status: &mut RegistryS
     *status = RegistryStatus {
         conditions: std::mem::take(&mut status.conditions),
         url: Some(plan.url.clone()),
-        last_handled_request: requested_at(registry),
+        last_handled_request: requested_at(registry.annotations()),
         ..RegistryStatus::default()
     };
     conditions::clear(&mut status.conditions, ACCESS_IN_FORCE);
@@ -75,7 +75,7 @@ fn only_reached(registry: &Registry, plan: &ExternalPlan, status: &mut RegistryS
 /// A Registry of which nothing is changed for now.
 pub fn suspended(registry: &Registry, plan: &ManagedPlan, status: &mut RegistryStatus) -> Settled {
     addresses(plan, status);
-    status.last_handled_request = requested_at(registry);
+    status.last_handled_request = requested_at(registry.annotations());
     let message = "spec.suspend is true: nothing of the deployment is changed".to_owned();
     Standing::Ready { reason: reason::SUSPENDED, message }.into()
 }
@@ -90,7 +90,7 @@ pub fn managed(
 ) -> Result<Settled, Failure> {
     addresses(plan, status);
     numbers(&applied.deployment, status);
-    status.last_handled_request = requested_at(registry);
+    status.last_handled_request = requested_at(registry.annotations());
     secrets?;
     let ready = status.ready_replicas.unwrap_or_default();
     let serving = ready > 0 || plan.replicas == 0;
@@ -134,10 +134,6 @@ fn numbers(deployment: &Deployment, status: &mut RegistryStatus) {
     status.image = image_of(deployment).map(str::to_owned);
     status.replicas = deployment.spec.as_ref().and_then(|spec| spec.replicas);
     status.ready_replicas = Some(found.ready_replicas.unwrap_or_default());
-}
-
-fn requested_at(registry: &Registry) -> Option<String> {
-    registry.annotations().get(ANNOTATION_REQUESTED_AT).cloned()
 }
 
 /// What is known of the access document. What is not known yet leaves what was said before.

@@ -20,6 +20,7 @@ pub struct Board<H, R> {
 impl<H: Home, R: Remotes> Board<H, R> {
     /// Goes on from what was known before.
     pub fn new(shared: Arc<Shared<H, R>>, before: EdgeStatus) -> Self {
+        shared.statuses.set(before.clone());
         let (status, receiver) = watch::channel(before);
         let publisher = tokio::spawn(publish(shared.clone(), receiver));
         Self { shared, status, publisher }

@@ -69,10 +69,10 @@ pub async fn recall<H: Home>(home: &H, destination: &Client, status: &EdgeStatus
 #[derive(Debug, thiserror::Error)]
 pub enum RecallError {
     /// At the destination.
-    #[error("destination: {}", .0.chain())]
+    #[error("destination")]
     Destination(#[from] ClientError),
     /// At the source.
-    #[error("source: {0}")]
+    #[error("source")]
     Home(#[from] HomeError),
 }
 

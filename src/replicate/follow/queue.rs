@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The first and the longest pause after a failure.
-const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5 * 60));
+const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
 
 /// One thing to be made equal.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -192,18 +192,28 @@ impl Queue {
 
     /// It failed: it waits, longer each time.
     pub fn failed(&mut self, work: &Work, now: Instant, random: f64) {
+        let attempts = self.entries.get(work).map_or(0, |entry| entry.attempts);
+        self.failed_until(work, now + jittered(BACKOFF.0, BACKOFF.1, attempts + 1, random));
+    }
+
+    /// It failed, and waits until then.
+    pub fn failed_until(&mut self, work: &Work, until: Instant) {
         let Some(entry) = self.entries.get_mut(work) else { return };
         entry.attempts += 1;
         entry.failed = true;
         if entry.standing == (Standing::InFlight { again: true }) {
             // What was seen to fail may not be what is there now.
             self.make_ready(work);
-            return;
+        } else {
+            self.put_off(work, until);
         }
-        let until = now + jittered(BACKOFF.0, BACKOFF.1, entry.attempts, random);
-        entry.standing = Standing::Delayed { until };
-        self.open_sets.remove(&entry.number);
-        self.delayed.insert((until, work.clone()));
+    }
+
+    /// What waits after a failure may be tried again at once.
+    pub fn retry_all(&mut self) {
+        for (_, work) in std::mem::take(&mut self.delayed) {
+            self.make_ready(&work);
+        }
     }
 
     /// It is put off a little, without having failed.
@@ -371,7 +381,7 @@ mod tests {
             for ended in flying.drain(..) {
                 queue.done(&ended);
             }
-            while let Some(taken) = { now += Duration::from_secs(600); queue.take(now) } {
+            while let Some(taken) = { now += Duration::from_mins(10); queue.take(now) } {
                 queue.done(&taken);
             }
             proptest::prop_assert!(queue.is_empty(), "{queue:?}");

@@ -29,6 +29,7 @@ use crate::{
     admin::{DestinationCursor, Edge, EdgeState, EdgeStatus, JournalPage, Trigger, Withheld},
     client::{
         ClientError,
+        error::chain,
         retry::{jittered, random},
     },
     oci::RepositoryName,
@@ -169,11 +170,10 @@ impl<'a, H: Home, R: Remotes> Session<'a, H, R> {
         board: &'a Board<H, R>,
         counters: &'a Arc<Counters>,
     ) -> Result<Self, String> {
-        let coverage = Coverage::compile(&edge.filters).map_err(|error| error.to_string())?;
-        let ends = shared.remotes.ends(edge).map_err(|error| error.to_string())?;
-        let memory = memory::recall(&shared.home, &ends.destination, &board.status())
-            .await
-            .map_err(|error| error.to_string())?;
+        let coverage = Coverage::compile(&edge.filters).map_err(|error| error.chain())?;
+        let ends = shared.remotes.ends(edge).map_err(|error| error.chain())?;
+        let memory =
+            memory::recall(&shared.home, &ends.destination, &board.status()).await.map_err(|error| chain(&error))?;
         let start = memory::catch_up(&shared.home, &memory).await.map_err(|error| error.to_string())?;
         let mirror = Mirror::new(ends, counters.clone(), shared.workers * 2);
         let mut session = Self {

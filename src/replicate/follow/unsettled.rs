@@ -9,7 +9,7 @@ use std::{
 use super::queue::Work;
 
 /// The first and the longest pause between two looks.
-const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
 
 #[derive(Debug, Clone, Copy)]
 struct Look {
@@ -62,10 +62,10 @@ mod tests {
         let second = |n| start + Duration::from_secs(n);
         assert!(unsettled.list([work.clone()], start).is_empty());
         assert!(unsettled.due(start).is_empty());
-        assert_eq!(unsettled.due(second(1)), [work.clone()]);
+        assert_eq!(unsettled.due(second(1)), std::slice::from_ref(&work));
         assert!(unsettled.list([work.clone()], second(2)).is_empty());
         assert!(unsettled.due(second(2)).is_empty());
-        assert_eq!(unsettled.due(second(3)), [work.clone()]);
+        assert_eq!(unsettled.due(second(3)), std::slice::from_ref(&work));
         assert_eq!(unsettled.list([], second(4)), [work]);
         assert_eq!(unsettled.wakes_at(), None);
     }

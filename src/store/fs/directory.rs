@@ -27,23 +27,6 @@ impl DurableDirectories {
         Self { root, known: Mutex::default() }
     }
 
-    /// Does something that needs the parent directory of `path`; makes that and tries again where it was missing.
-    pub(super) fn with_parent<T>(&self, path: &Path, mut work: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-        // An empty directory may be removed by a collector just after it was made: a few rounds settle it.
-        let mut last = work();
-        for _ in 0..8 {
-            match &last {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Ok(_) | Err(_) => return last,
-            }
-            if let Some(parent) = path.parent() {
-                std::fs::create_dir_all(parent)?;
-            }
-            last = work();
-        }
-        last
-    }
-
     /// Puts the entry `path` on disk: its directory, and that one's directory while its own entry is not known to be
     /// there, and so on up.
     pub(super) fn sync(&self, path: &Path) -> io::Result<()> {
@@ -81,6 +64,23 @@ impl DurableDirectories {
         }
         known.extend(fresh);
     }
+}
+
+/// Does something that needs the parent directory of `path`; makes that and tries again where it was missing.
+pub(super) fn with_parent<T>(path: &Path, mut work: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    // An empty directory may be removed by a collector just after it was made: a few rounds settle it.
+    let mut last = work();
+    for _ in 0..8 {
+        match &last {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Ok(_) | Err(_) => return last,
+        }
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        last = work();
+    }
+    last
 }
 
 struct Ordered(Child);

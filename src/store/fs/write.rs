@@ -6,6 +6,7 @@ use std::io::{self, Write as _};
 use bytes::Bytes;
 
 use super::Inner;
+use super::directory::with_parent;
 use crate::store::{Answer, Durability, Key, StoreError, Writer};
 
 /// How much is gathered before it is handed to the blocking pool.
@@ -14,7 +15,7 @@ const BATCH: usize = 1024 * 1024;
 fn create(inner: &Inner, key: &Key) -> Result<File, StoreError> {
     let path = inner.path(key);
     let open = || OpenOptions::new().write(true).create_new(true).open(&path);
-    inner.directories.with_parent(&path, open).map_err(|source| StoreError::io("creating", key, source))
+    with_parent(&path, open).map_err(|source| StoreError::io("creating", key, source))
 }
 
 /// Writes a small temporary file.

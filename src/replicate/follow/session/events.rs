@@ -86,26 +86,33 @@ impl<H: Home, R: Remotes> Session<'_, H, R> {
 
     fn worked_badly(&mut self, work: &Work, error: &ReplicateError) {
         let now = Instant::now();
-        tracing::warn!(edge = self.edge.id, name = work.name(), %error, "could not be replicated");
-        self.last_error = Some(format!("{}: {error}", work.name()));
-        self.queue.failed(work, now, random());
+        let why = error.chain();
+        tracing::warn!(edge = self.edge.id, name = work.name(), error = why, "could not be replicated");
+        self.last_error = Some(format!("{}: {why}", work.name()));
         if !error.is_about_a_registry() {
+            self.queue.failed(work, now, random());
             self.registry_answers();
             return;
         }
         self.registry_failures += 1;
-        if self.registry_failures >= REGISTRY_FAILURES {
-            let (base, cap) = self.shared.timing.backoff;
-            let beyond = self.registry_failures - REGISTRY_FAILURES + 1;
-            self.paused_until = Some(now + jittered(base, cap, beyond, random()));
-            self.trouble = Some(error.to_string());
+        if self.registry_failures < REGISTRY_FAILURES {
+            self.queue.failed(work, now, random());
+            return;
         }
+        // It is the registry and not this one thing: what waits for it goes on as soon as it answers.
+        let (base, cap) = self.shared.timing.backoff;
+        let beyond = self.registry_failures - REGISTRY_FAILURES + 1;
+        let until = now + jittered(base, cap, beyond, random());
+        self.queue.failed_until(work, until);
+        self.paused_until = Some(until);
+        self.trouble = Some(why);
     }
 
     /// Something was answered: whatever was wrong with a registry is over.
     fn registry_answers(&mut self) {
         if self.registry_failures >= REGISTRY_FAILURES {
             self.trouble = None;
+            self.queue.retry_all();
         }
         self.registry_failures = 0;
     }
@@ -151,7 +158,7 @@ impl<H: Home, R: Remotes> Session<'_, H, R> {
             Err(error) => {
                 self.round = None;
                 self.compare_failures += 1;
-                let error = error.to_string();
+                let error = error.chain();
                 tracing::warn!(edge = self.edge.id, error, "the two sides cannot be compared");
                 self.trouble = Some(error);
                 let (base, cap) = self.shared.timing.backoff;

@@ -1,0 +1,11 @@
+//! The operator against a real API server.
+
+mod access;
+mod children;
+mod collections;
+mod edges;
+mod ended;
+mod leaders;
+mod refused;
+mod rights;
+mod rolling;

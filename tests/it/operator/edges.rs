@@ -1,0 +1,155 @@
+//! Edges: from a topology into the document of the source's registry, and from the replicator's reports into status.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::api::DynamicObject;
+use regatta::admin::{DestinationCursor, EdgeState, EdgeStatus, EdgesDocument, Totals, Withheld, WithheldReason};
+use serde_json::json;
+use std::time::Duration;
+
+use crate::support::eventually;
+use crate::support::kubelet::Kubelet;
+use crate::support::objects::{external, of_kind, registry};
+use crate::support::world::World;
+
+fn tree() -> DynamicObject {
+    let node = |name: &str, parent: Option<&str>| match parent {
+        Some(parent) => json!({ "registryRef": { "name": name }, "parentRef": { "name": parent } }),
+        None => json!({ "registryRef": { "name": name } }),
+    };
+    let nodes = json!([node("hq", None), node("province", Some("hq")), node("city", Some("province"))]);
+    of_kind("ReplicationPolicy", "tree", json!({ "topology": { "tree": { "nodes": nodes } } }))
+}
+
+/// Headquarters here, province at home elsewhere, the city beside it.
+async fn world() -> (World, Kubelet) {
+    let world = World::new("edges").await;
+    let kubelet = Kubelet::start(&world);
+    world.create(&registry("hq")).await;
+    let mut province = registry("province");
+    province.data["spec"]["homeCluster"] = json!("province");
+    province.data["spec"]["external"] = json!({
+        "url": "https://province.example",
+        "credentialsSecretRef": { "name": "province" },
+        "caSecretRef": { "name": "province-ca" },
+    });
+    world.create(&province).await;
+    world.create(&external("city")).await;
+    world.create(&tree()).await;
+    (world, kubelet)
+}
+
+fn status(id: &str, state: EdgeState) -> EdgeStatus {
+    EdgeStatus {
+        id: id.to_owned(),
+        policy_generation: 1,
+        state,
+        last_handled_request: None,
+        last_sync: Some(jiff::Timestamp::UNIX_EPOCH),
+        last_compare: Some(jiff::Timestamp::UNIX_EPOCH),
+        lag_seconds: 7,
+        pending: 0,
+        in_flight: 0,
+        failed: 0,
+        totals: Totals { bytes: 1234, ..Totals::default() },
+        last_error: None,
+        withheld: None,
+        cursor: None::<DestinationCursor>,
+    }
+}
+
+async fn document(
+    client: &regatta::admin::client::Client,
+    what: &str,
+    good: impl Fn(&EdgesDocument) -> bool,
+) -> EdgesDocument {
+    eventually(what, || async {
+        let found = client.edges(None, Duration::ZERO).await.map_err(|error| error.to_string())?;
+        if good(&found) { Ok(found) } else { Err(format!("{found:?}")) }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_runs_at_the_home_of_its_source_and_its_report_becomes_status() {
+    let (world, kubelet) = world().await;
+    let _operator = world.operator().await;
+    world.ready("ReplicationPolicy", "tree").await;
+    let replicator: Deployment = world.exists("hq-registry-replicator").await;
+    let volumes = serde_json::to_string(&replicator.spec).expect("JSON");
+    assert!(volumes.contains("/etc/regatta/remotes/province/credentials") && volumes.contains("\"province-ca\""));
+
+    let admin = kubelet.admin("hq").await;
+    let placed = document(&admin, "the edge is placed", |found| found.edges.len() == 1).await;
+    let edge = &placed.edges[0];
+    assert_eq!((edge.source.as_str(), edge.destination.name.as_str()), ("hq", "province"));
+    assert_eq!(edge.destination.url, "https://province.example");
+
+    admin.put_edge_status(&status(&edge.id, EdgeState::Following)).await.expect("taken");
+    world.condition("ReplicationPolicy", "tree", "Synced", "True", "Succeeded").await;
+    let policy = world.kind("ReplicationPolicy").get("tree").await.expect("it is there");
+    let edges = policy.data["status"]["edges"].as_array().expect("edges");
+    let states: Vec<(&str, &str)> =
+        edges.iter().map(|edge| (edge["source"].as_str().unwrap(), edge["state"].as_str().unwrap())).collect();
+    assert_eq!(states, [("hq", "Following"), ("province", "Delegated")]);
+    assert_eq!(edges[0]["bytes"], 1234);
+    assert_eq!(policy.data["status"]["lag"], "7s");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn withheld_deletions_are_stalled_until_a_person_approves_them() {
+    let (world, kubelet) = world().await;
+    let _operator = world.operator().await;
+    world.ready("ReplicationPolicy", "tree").await;
+    let admin = kubelet.admin("hq").await;
+    let id = document(&admin, "the edge is placed", |found| found.edges.len() == 1).await.edges[0].id.clone();
+    let withheld = Withheld {
+        reason: WithheldReason::FirstCompare,
+        plan_hash: "ab".repeat(32),
+        deletions: 3,
+        sample: vec!["app:1".to_owned()],
+    };
+    let report = EdgeStatus { withheld: Some(withheld), ..status(&id, EdgeState::DeletionsWithheld) };
+    admin.put_edge_status(&report).await.expect("taken");
+    let message = world.stalled("ReplicationPolicy", "tree", "DeletionsWithheld").await;
+    assert!(
+        message.contains("withholds 3 deletions (FirstCompare)") && message.contains(&"ab".repeat(32)),
+        "{message}"
+    );
+    let approval = json!({ "metadata": { "annotations": { "regatta.dev/approve-deletions": "ab".repeat(32) } } });
+    world.patch("ReplicationPolicy", "tree", approval).await.expect("annotated");
+    document(&admin, "the approval is placed", |found| found.edges[0].approved_plan.is_some()).await;
+    admin.put_edge_status(&status(&id, EdgeState::Following)).await.expect("taken");
+    world.ready("ReplicationPolicy", "tree").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_is_echoed_once_the_edge_handled_it_and_a_policy_that_goes_takes_its_edges_along() {
+    let (world, kubelet) = world().await;
+    let _operator = world.operator().await;
+    world.ready("ReplicationPolicy", "tree").await;
+    let request =
+        json!({ "metadata": { "annotations": { "regatta.dev/requested-at": "now" } }, "spec": { "suspend": true } });
+    world.patch("ReplicationPolicy", "tree", request).await.expect("annotated");
+    let admin = kubelet.admin("hq").await;
+    let asked = |found: &EdgesDocument| {
+        found.edges.first().is_some_and(|edge| edge.requested_at.as_deref() == Some("now") && edge.suspend)
+    };
+    let id = document(&admin, "the request is placed", asked).await.edges[0].id.clone();
+    world.condition("ReplicationPolicy", "tree", "Ready", "True", "Suspended").await;
+    let done = EdgeStatus { last_handled_request: Some("now".to_owned()), ..status(&id, EdgeState::Suspended) };
+    admin.put_edge_status(&done).await.expect("taken");
+    eventually("the request is echoed", || async {
+        let policy = world.kind("ReplicationPolicy").get("tree").await.map_err(|error| error.to_string())?;
+        let echoed = policy.data["status"]["lastHandledRequest"] == "now";
+        if echoed { Ok(()) } else { Err(policy.data["status"].to_string()) }
+    })
+    .await;
+    world.delete("ReplicationPolicy", "tree").await;
+    document(&admin, "the edges are gone", |found| found.edges.is_empty()).await;
+    eventually("the replicator is gone", || async {
+        let found =
+            world.api::<Deployment>().get_opt("hq-registry-replicator").await.map_err(|error| error.to_string())?;
+        if found.is_none() { Ok(()) } else { Err("still there".to_owned()) }
+    })
+    .await;
+}
