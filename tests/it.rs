@@ -6,7 +6,6 @@
     clippy::panic,
     clippy::print_stdout,
     clippy::print_stderr,
-
     reason = "a test ends where it finds something unexpected, and prints what it saw and how long it took"
 )]
 

@@ -97,15 +97,16 @@ async fn push_while_killed(stage: &Stage, blobs: &[Bytes]) {
         halves: halves.clone(),
         go_on: go_on.clone(),
     });
-    let pushing: Vec<_> = pushes.map(|push| tokio::spawn(push.run())).collect();
-    half_way.wait_for(|count| *count == BLOBS).await.unwrap();
-    a_manifest_of_what_is_not_there_is_refused(stage, blobs).await;
-
-    let victim = stage.registry_pods("team").await.remove(0);
-    kill_pod(&victim.uid().unwrap());
-    tell.send(true).unwrap();
-    let broken = join_all(pushing).await.into_iter().filter(|broke| *broke.as_ref().unwrap()).count();
-    println!("{} was killed: {broken} of {BLOBS} pushes broke and were made again", victim.name_any());
+    let killing = async {
+        half_way.wait_for(|count| *count == BLOBS).await.unwrap();
+        a_manifest_of_what_is_not_there_is_refused(stage, blobs).await;
+        let victim = stage.registry_pods("team").await.remove(0);
+        kill_pod(&victim.uid().unwrap());
+        tell.send(true).unwrap();
+    };
+    let (broke, ()) = tokio::join!(join_all(pushes.map(Push::run)), killing);
+    let broken = broke.into_iter().filter(|broke| *broke).count();
+    println!("{broken} of {BLOBS} pushes broke and were made again");
     assert!(broken > 0, "no push went through the replica that was killed");
 }
 

@@ -82,12 +82,6 @@ impl Remote {
         request.header("content-type", MANIFEST).body(manifest.to_owned()).send().await
     }
 
-    /// Whether the registry says that a blob is there.
-    pub async fn has_blob(&self, repository: &str, digest: &Digest) -> bool {
-        let answer = self.request(Method::HEAD, &format!("/v2/{repository}/blobs/{digest}")).send().await;
-        answer.is_ok_and(|answer| answer.status() == StatusCode::OK)
-    }
-
     /// The bytes of a blob, if it is there.
     pub async fn blob(&self, repository: &str, digest: &Digest) -> reqwest::Result<Option<Bytes>> {
         let answer = self.request(Method::GET, &format!("/v2/{repository}/blobs/{digest}")).send().await?;

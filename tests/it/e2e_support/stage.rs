@@ -154,10 +154,11 @@ impl Stage {
         let annotation = format!("regatta.dev/requested-at={request}");
         self.kubectl(&["annotate", "--overwrite", &format!("garbagecollection/{collection}"), &annotation]);
         let ended = within(promise, &format!("the collection {collection} has run"), async || {
-            let object = self.object("garbagecollections", collection).await;
-            when(object["status"]["lastHandledRequest"] == request, &object["status"]).map(|()| object)
-        });
-        ended.await["status"]["lastRun"].clone()
+            let status = self.object("garbagecollections", collection).await["status"].take();
+            when(status["lastHandledRequest"] == request, &status).map(|()| status)
+        })
+        .await;
+        ended["lastRun"].clone()
     }
 
     /// What a person would look at first.
