@@ -137,7 +137,7 @@ async fn who_pulls_while_the_image_changes_sees_no_error() {
     }
     let renamed = tokio::task::spawn_blocking(|| load_renamed(Role::Shared)).await;
     renamed.unwrap();
-    stage.serving("team").await;
+    stage.serving_at("team", PORT).await;
     stage.condition(Duration::from_secs(60), "registryrolebindings", "guests", "Ready", "True").await;
     let layers = [random(1_000_000), random(300_000), random(1_000)];
     stage.remote(PORT, "admin").push_image(REPOSITORY, "v1", &layers).await.unwrap();

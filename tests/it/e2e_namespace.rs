@@ -25,8 +25,8 @@ async fn everything(name: &str, port: u16) -> Stage {
     for object in [project("hub"), guests(), replication("hub", "leaf"), collection("hub")] {
         stage.apply(&object);
     }
-    stage.serving("hub").await;
-    stage.serving("leaf").await;
+    stage.serving_at("hub", port).await;
+    stage.serving_at("leaf", port + 1).await;
     let layer: Bytes = random(100_000);
     stage.remote(port, "admin").push_image("shop/demo", "v1", &[layer]).await.unwrap();
     stage.condition(Duration::from_secs(60), "replicationpolicies", "follow", "Synced", "True").await;

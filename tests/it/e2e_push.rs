@@ -70,7 +70,7 @@ impl Push {
 async fn a_push_through_a_replica_that_is_killed_succeeds_when_it_is_made_again() {
     let stage = Stage::new(Role::Shared, "push").await;
     stage.apply(&registry(&stage, "team", PORT, &json!({})));
-    stage.serving("team").await;
+    stage.serving_at("team", PORT).await;
     let blobs: Vec<Bytes> = (0..BLOBS).map(|_| random(2 * HALF)).collect();
     let watching = Watch::begin(&stage, &blobs);
 

@@ -36,8 +36,8 @@ async fn a_replicator_that_is_killed_moves_no_finished_blob_again() {
     let one = json!({ "replicas": 1 });
     stage.apply(&registry(&stage, "hub", PORT, &one));
     stage.apply(&registry(&stage, "leaf", PORT + 1, &one));
-    stage.serving("hub").await;
-    stage.serving("leaf").await;
+    stage.serving_at("hub", PORT).await;
+    stage.serving_at("leaf", PORT + 1).await;
     let pushed = push(&stage.remote(PORT, "admin")).await;
     let data = stage.data("leaf").await;
 

@@ -27,7 +27,7 @@ async fn a_volume_of_one_node_has_one_replica_that_is_replaced_and_a_collection_
     let stage = Stage::new(Role::Shared, "single").await;
     stage.apply(&registry(&stage, "team", PORT, &single()));
     stage.apply(&collection("team"));
-    stage.serving("team").await;
+    stage.serving_at("team", PORT).await;
     is_replaced_and_never_doubled(&stage).await;
 
     push_and_delete(&stage).await;

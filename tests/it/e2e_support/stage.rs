@@ -118,6 +118,18 @@ impl Stage {
         self.condition(SERVES, "registries", registry, "AccessInForce", "True").await;
     }
 
+    /// The same, and until its NodePort leads to it: that is kube-proxy's to see to, a second later or so.
+    pub async fn serving_at(&self, registry: &str, port: u16) {
+        self.serving(registry).await;
+        let remote = self.remote(port, "admin");
+        within(Duration::from_secs(10), &format!("{registry} answers at {}", remote.url), async || {
+            let answer = remote.request(reqwest::Method::GET, "/v2/").send().await;
+            let status = answer.map_err(|error| format!("{error:?}"))?.status();
+            when(status.is_success(), status)
+        })
+        .await;
+    }
+
     /// Pods by a selector.
     pub async fn pods(&self, selector: &str) -> Vec<Pod> {
         self.api::<Pod>().list(&ListParams::default().labels(selector)).await.unwrap().items
