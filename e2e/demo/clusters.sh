@@ -8,13 +8,8 @@ prepare_stage() { "$E2E/parts.sh" cluster helm; }
 raise_stage() {
 	local site
 	for site in "${SITES[@]}"; do
-<<<<<<< HEAD
 		quietly "$E2E/cluster.sh" up "$DEMO_NAME-$site"
-		told "cluster of the $site: node at $(address "$site"), KUBECONFIG=$(kubeconfig "$site")"
-=======
-		quietly "$E2E/cluster.sh" up "demo-$site"
 		told "the cluster of $(called "$site"): node at $(address "$site"), KUBECONFIG=$(kubeconfig "$site")"
->>>>>>> main
 	done
 }
 
