@@ -1,6 +1,6 @@
 //! The collector: marks what is needed, condemns what is not, rescues what came to be needed, purges the rest.
 //!
-//! Planned purely ([`plan`]) from a [`survey`] of the store, carried out by [`collect`]; a dry run plans and carries
+//! Planned purely ([`plan()`]) from a [`survey()`] of the store, carried out by [`collect()`]; a dry run plans and carries
 //! nothing out. What is collected are manifests that nothing keeps, links that no manifest of the repository needs, and
 //! bytes that no link or manifest needs.
 //!

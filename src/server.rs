@@ -23,7 +23,7 @@ pub mod token;
 pub mod uploads;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, Notify};
@@ -60,6 +60,9 @@ struct Inner {
     draining: AtomicBool,
     edges_changed: Notify,
     metrics: metrics::Metrics,
+    /// Random, once a process: with a counter it names requests.
+    process: String,
+    requests: AtomicU64,
 }
 
 impl Server {
@@ -76,6 +79,8 @@ impl Server {
             draining: AtomicBool::new(false),
             edges_changed: Notify::new(),
             metrics: metrics::Metrics::default(),
+            process: crate::registry::nonce(),
+            requests: AtomicU64::new(0),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -93,6 +98,11 @@ impl Server {
     /// From now on not ready: no new clients are to be sent here.
     pub fn drain(&self) {
         self.inner.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Names a request in answers and in the log.
+    fn next_request_id(&self) -> String {
+        format!("{}-{:x}", &self.inner.process[..12], self.inner.requests.fetch_add(1, Ordering::Relaxed))
     }
 
     /// The metrics.

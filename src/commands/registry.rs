@@ -131,6 +131,7 @@ pub async fn run(args: Args) -> Result<(), Error> {
         Settings { external_urls: external_urls(&args, &listener, tls)?, registry_uid: args.registry_uid.clone() };
     let server = Server::new(registry, settings, keys, configured);
     server.poll_documents().await?;
+    server.check_clock().await?;
 
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
@@ -160,6 +161,7 @@ pub async fn run(args: Args) -> Result<(), Error> {
     ];
     let polls = tokio::spawn(poll(server.clone(), sources, certificates));
     let sweeps = tokio::spawn(sweep(server.clone()));
+    let clocks = tokio::spawn(check_clock(server.clone()));
     signals.wait().await;
     server.drain();
     tracing::info!(seconds = args.drain_seconds, "going away: not ready any more, still serving");
@@ -168,6 +170,7 @@ pub async fn run(args: Args) -> Result<(), Error> {
     while tasks.join_next().await.is_some() {}
     polls.abort();
     sweeps.abort();
+    clocks.abort();
     tracing::info!("all requests are finished");
     Ok(())
 }
@@ -248,6 +251,18 @@ async fn poll(server: Server, mut sources: files::Sources, certificates: [Polled
         }
         if let Err(error) = server.poll_documents().await {
             tracing::error!(error = %chain(&error), "the store could not be read");
+        }
+    }
+}
+
+/// Compares clocks, every minute.
+async fn check_clock(server: Server) {
+    let mut ticks = tokio::time::interval(Duration::from_mins(1));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = server.check_clock().await {
+            tracing::warn!(error = %chain(&error), "the store's clock could not be read");
         }
     }
 }

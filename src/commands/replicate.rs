@@ -16,10 +16,10 @@ pub use options::{DeletionsArg, End};
 #[command(group(clap::ArgGroup::new("mode").required(true).args(["follow", "from"])))]
 #[allow(missing_docs, reason = "clap's help texts are the documentation")]
 pub struct Args {
-    /// Source registry: http(s)://host[:port]
+    /// Source registry, such as `https://registry.example:5000`
     #[arg(long, value_name = "URL", requires = "to", help_heading = "By hand")]
     pub from: Option<String>,
-    /// Destination registry: http(s)://host[:port]
+    /// Destination registry, likewise
     #[arg(long, value_name = "URL", requires = "from", help_heading = "By hand")]
     pub to: Option<String>,
     /// Repositories: `*` within a path component, `**` across, `?` one character; repeatable [default: all]

@@ -136,7 +136,6 @@ impl Registry {
         let key = layout::upload_part(&upload.id, &nonce);
         let outcome = self.receive(&key, body, hasher.as_mut(), &mut received).await;
         if received == 0 {
-            self.inner.store.delete(&key).await?;
             outcome?;
             check_length(length, received)?;
             return Ok((upload.clone(), hasher));
@@ -181,15 +180,21 @@ impl Registry {
         mut hasher: Option<&mut Hasher>,
         received: &mut u64,
     ) -> Result<()> {
-        let mut writer = self.inner.store.temporary(key).await?;
+        // The PUT that closes an upload mostly has no body: no file is made for nothing.
+        let mut writer = None;
         let mut outcome = Ok(());
         while let Some(chunk) = body.next().await {
             match chunk {
+                Ok(chunk) if chunk.is_empty() => {}
                 Ok(chunk) => {
                     *received += chunk.len() as u64;
                     if let Some(hasher) = hasher.as_deref_mut() {
                         hasher.update(&chunk);
                     }
+                    let writer = match &mut writer {
+                        Some(writer) => writer,
+                        none @ None => none.insert(self.inner.store.temporary(key).await?),
+                    };
                     writer.write(chunk).await?;
                 }
                 Err(error) => {
@@ -198,7 +203,9 @@ impl Registry {
                 }
             }
         }
-        writer.finish(Durability::Volatile).await?;
+        if let Some(writer) = writer {
+            writer.finish(Durability::Volatile).await?;
+        }
         outcome
     }
 

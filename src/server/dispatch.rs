@@ -114,7 +114,7 @@ async fn answer(server: Server, endpoint: Endpoint, request: Request) -> Respons
     };
     let realm = |challenge: &Challenge| server.challenge(endpoint, host.as_deref(), challenge);
     let mut response = handled.unwrap_or_else(|fault| fault.into_response(&realm));
-    let id = crate::registry::nonce();
+    let id = server.next_request_id();
     let headers = response.headers_mut();
     headers.insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
     headers.extend(HeaderValue::try_from(&id).ok().map(|id| (REQUEST_ID, id)));

@@ -3,8 +3,8 @@
 //! Alive is who answers. Ready is who looked at the store lately, has the greatest access document if there is one,
 //! and is not going away.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use axum::Router;
 use axum::extract::State;
@@ -12,10 +12,14 @@ use axum::http::StatusCode;
 use axum::routing::get;
 
 use super::{Fault, Server};
+use crate::registry::RegistryError;
 
 /// A pod that could not look at the store for this long is not ready, and refuses writes: it might act on a document
 /// that is long revoked.
 pub const BLIND_AFTER: Duration = Duration::from_secs(30);
+
+/// How far the machine's clock may be from the store's: clocks of tags are compared across replicas.
+pub const CLOCK_TOLERANCE: Duration = Duration::from_mins(1);
 
 /// When the store was looked at last.
 #[derive(Debug)]
@@ -23,11 +27,13 @@ pub(super) struct StoreSeen {
     start: Instant,
     /// Milliseconds since `start`, plus one; 0 for never.
     at: AtomicU64,
+    /// The machine's clock and the store's are too far apart.
+    clock_is_off: AtomicBool,
 }
 
 impl Default for StoreSeen {
     fn default() -> Self {
-        Self { start: Instant::now(), at: AtomicU64::new(0) }
+        Self { start: Instant::now(), at: AtomicU64::new(0), clock_is_off: AtomicBool::new(false) }
     }
 }
 
@@ -64,6 +70,9 @@ impl Server {
         if !self.inner.store_seen.is_recent() {
             return Err("the store could not be read for 30 seconds");
         }
+        if self.inner.store_seen.clock_is_off.load(Ordering::Relaxed) {
+            return Err("the machine's clock is more than a minute off the store's");
+        }
         if self.inner.settings.registry_uid.is_none() {
             return Ok(());
         }
@@ -78,6 +87,23 @@ impl Server {
         }
     }
 
+    /// Compares the machine's clock with the store's: a replica that is off would order its writes wrongly.
+    pub async fn check_clock(&self) -> Result<(), RegistryError> {
+        let registry = self.registry();
+        let theirs = registry.store().now().await?.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let ours = Duration::from_millis(registry.clock().now_millis());
+        let apart = ours.abs_diff(theirs);
+        let is_off = apart > CLOCK_TOLERANCE;
+        if is_off {
+            tracing::error!(
+                seconds = apart.as_secs(),
+                "the machine's clock is off the store's; nothing is written until it is set"
+            );
+        }
+        self.inner.store_seen.clock_is_off.store(is_off, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Whether the server is going away.
     pub fn is_draining(&self) -> bool {
         self.inner.draining.load(Ordering::Relaxed)
@@ -85,6 +111,11 @@ impl Server {
 
     /// Writes need a document that is not older than half a minute.
     pub(super) fn require_writable(&self) -> Result<(), Fault> {
+        if self.inner.store_seen.clock_is_off.load(Ordering::Relaxed) {
+            return Err(Fault::unavailable(
+                "the server's clock is more than a minute off its store's; nothing is written",
+            ));
+        }
         if self.inner.store_seen.is_recent() {
             return Ok(());
         }

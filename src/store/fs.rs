@@ -31,6 +31,9 @@ use super::{
 use directory::{DurableDirectories, smallest, with_parent};
 use write::FileWriter;
 
+/// Values of registers and records are shorter than this.
+const SMALL: usize = 1024;
+
 /// How much of a file is read at once when it is streamed.
 const CHUNK: u64 = 256 * 1024;
 
@@ -155,10 +158,7 @@ impl Inner {
         let failed = |source| StoreError::io("deleting", key, source);
         let removed = found(std::fs::remove_file(&path)).map_err(failed)?.is_some();
         if removed {
-            // An empty directory is only clutter; whoever needs it again makes it again. One that is not empty stays.
-            if let Some(parent) = path.parent() {
-                let _ = std::fs::remove_dir(parent);
-            }
+            remove_if_empty(path.parent());
         }
         Ok(removed)
     }
@@ -181,6 +181,7 @@ impl Inner {
         if renamed {
             self.directories.sync(&target).map_err(failed)?;
             self.directories.sync_if_there(&source).map_err(failed)?;
+            remove_if_empty(source.parent());
         }
         Ok(renamed)
     }
@@ -192,6 +193,13 @@ impl Inner {
         let _ = std::fs::remove_file(self.path(&key));
         meta.map(|meta| meta.modified)
             .ok_or_else(|| StoreError::io("reading the clock of", &key, io::ErrorKind::NotFound.into()))
+    }
+}
+
+/// An empty directory is only clutter; whoever needs it again makes it again. One that is not empty stays.
+fn remove_if_empty(directory: Option<&Path>) {
+    if let Some(directory) = directory {
+        let _ = std::fs::remove_dir(directory);
     }
 }
 
@@ -224,9 +232,22 @@ fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
 
 fn read_file(path: &Path) -> io::Result<Option<Bytes>> {
     let Some(mut file) = found(File::open(path))? else { return Ok(None) };
-    let mut bytes = Vec::with_capacity(usize::try_from(file.metadata()?.len()).unwrap_or_default());
-    file.read_to_end(&mut bytes)?;
-    Ok(Some(bytes.into()))
+    // Most values have some hundred bytes: one read then, and no look at the size.
+    let mut bytes = vec![0; SMALL];
+    let mut filled = 0;
+    loop {
+        if filled == bytes.len() {
+            bytes.resize(filled * 4, 0);
+        }
+        let room = bytes.len() - filled;
+        let read = file.read(&mut bytes[filled..])?;
+        filled += read;
+        // Less than there was room for is the end: these are regular files, which are written once.
+        if read < room {
+            bytes.truncate(filled);
+            return Ok(Some(bytes.into()));
+        }
+    }
 }
 
 fn source_text(error: &StoreError) -> String {

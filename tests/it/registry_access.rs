@@ -1,6 +1,9 @@
 //! Who may do what, over HTTP; the access document in force.
 
+use std::sync::Arc;
+
 use regatta::admin::{Problem, ProblemCode};
+use regatta::clock::{System, TimeSource};
 use regatta::oci::Digest;
 use regatta::server::documents::Refused;
 use reqwest::{Method, StatusCode, header};
@@ -233,6 +236,27 @@ async fn the_store_of_another_registry_is_taken_over_only_when_that_is_said() {
     taking.take_over = Some("another".into());
     foreign.put_access(&taking).await.unwrap();
     assert_eq!(foreign.server.gate().generation, 2);
+}
+
+/// STORE.md, "Registers": a slow clock reorders nothing, and one that is far off writes nothing.
+#[tokio::test]
+async fn a_server_whose_clock_is_off_serves_and_writes_nothing() {
+    let fixture = Fixture::start_at(Arc::new(Ahead)).await;
+    assert_eq!(fixture.status("dev", Method::POST, "/v2/team/app/blobs/uploads/").await, 202);
+    fixture.server.check_clock().await.unwrap();
+    assert_eq!(fixture.status("dev", Method::POST, "/v2/team/app/blobs/uploads/").await, 503);
+    assert_eq!(fixture.status("dev", Method::GET, "/v2/team/app/tags/list").await, 404);
+    assert!(fixture.server.readiness().await.is_err());
+}
+
+/// An hour ahead.
+#[derive(Debug)]
+struct Ahead;
+
+impl TimeSource for Ahead {
+    fn now_millis(&self) -> u64 {
+        System.now_millis() + 3_600_000
+    }
 }
 
 /// Who can write the store is not thereby admin.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use regatta::admin::{AccessDocument, Binding, Grant, KeySet, OwnerRef, ProjectAccess, Robot, Role, Subject};
 use regatta::auth::htpasswd::{Htpasswd, hash};
 use regatta::auth::{Configured, Identity};
-use regatta::clock::System;
+use regatta::clock::{System, TimeSource};
 use regatta::oci::Digest;
 use regatta::registry::{Registry, layout};
 use regatta::server::documents::Refused;
@@ -88,22 +88,29 @@ impl Fixture {
 
     /// Without an access document.
     pub async fn start_bare() -> Self {
-        Self::open(Arc::new(tempfile::tempdir().unwrap()), KeySet::generate()).await
+        Self::open(Arc::new(tempfile::tempdir().unwrap()), KeySet::generate(), Arc::new(System)).await
+    }
+
+    /// With everybody's role in force, and a clock of the test's.
+    pub async fn start_at(time: Arc<dyn TimeSource>) -> Self {
+        let fixture = Self::open(Arc::new(tempfile::tempdir().unwrap()), KeySet::generate(), time).await;
+        fixture.put_access(&document(1, 1)).await.unwrap();
+        fixture
     }
 
     /// Another replica on the same directory, with the same keys.
     pub async fn replica(&self) -> Self {
-        Self::open(Arc::clone(&self.root), self.keys.clone()).await
+        Self::open(Arc::clone(&self.root), self.keys.clone(), Arc::new(System)).await
     }
 
     /// A server on the same directory with other keys: a Registry made again.
     pub async fn made_again(&self) -> Self {
-        Self::open(Arc::clone(&self.root), KeySet::generate()).await
+        Self::open(Arc::clone(&self.root), KeySet::generate(), Arc::new(System)).await
     }
 
-    async fn open(root: Arc<TempDir>, keys: KeySet) -> Self {
+    async fn open(root: Arc<TempDir>, keys: KeySet, time: Arc<dyn TimeSource>) -> Self {
         let store = FsStore::open(root.path(), layout::temporaries()).unwrap();
-        let registry = Registry::open(Arc::new(store), Arc::new(System)).await.unwrap();
+        let registry = Registry::open(Arc::new(store), time).await.unwrap();
         let configured =
             Configured { htpasswd: people(), admins: [Identity::htpasswd("root")].into(), ..Configured::default() };
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), None).await.unwrap();

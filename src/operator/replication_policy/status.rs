@@ -197,11 +197,7 @@ fn standing(policy: &ReplicationPolicy, known: &[Known]) -> Standing {
             message: "spec.suspend is true: nothing is read or written".to_owned(),
         };
     }
-    Standing::ready(format!(
-        "{} edges, {} of them run here",
-        known.len(),
-        known.iter().filter(|known| known.here).count()
-    ))
+    Standing::ready(format!("edges: {}; run here: {}", known.len(), known.iter().filter(|known| known.here).count()))
 }
 
 /// What is left is written at once when it changes; the rest at most every 30 s.

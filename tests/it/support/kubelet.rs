@@ -163,8 +163,10 @@ impl Shared {
         let uid = deployment.labels()["regatta.dev/registry-uid"].clone();
         let secret = self.world.api::<Secret>().get(&format!("{registry}-registry-keys")).await?;
         let keys = secret.uid().unwrap_or_default();
-        let same = |pod: &Running| pod.uid == uid && pod.keys == keys;
-        if self.pods.lock().unwrap().get(registry).is_some_and(same) {
+        // One that ended is started again: another test may have been quicker with one of its ports.
+        let runs = |pod: &mut Running| matches!(pod.process.try_wait(), Ok(None));
+        let same = |pod: &mut Running| pod.uid == uid && pod.keys == keys && runs(pod);
+        if self.pods.lock().unwrap().get_mut(registry).is_some_and(same) {
             return Ok(());
         }
         let root = {

@@ -20,8 +20,12 @@ const HTPASSWD: &str = "/etc/regatta/htpasswd";
 /// Where replicators' credentials are mounted, a directory each.
 const REPLICATORS: &str = "/etc/regatta/replicators";
 
-/// Longer than any push is let run while a pod drains.
-const GRACE_SECONDS: i64 = 600;
+/// How long a pod may take to go. Since 1.33 the namespace controller looks again at a namespace with pods in it only
+/// after half of the longest grace of them: with ten minutes a namespace would take five to go.
+const GRACE_SECONDS: i64 = 90;
+
+/// Open requests may take what is left of it after the time in which load balancers learn that the pod is going.
+const OPEN_REQUESTS: &str = "--grace-seconds=75";
 
 /// The serving Deployment.
 pub fn deployment(plan: &ManagedPlan, mode: AccessMode, image: &str) -> Deployment {
@@ -99,6 +103,7 @@ fn args(plan: &ManagedPlan) -> Vec<String> {
         format!("--replicators-dir={REPLICATORS}"),
         // While load balancers learn that the pod is going, it still takes what they send.
         "--drain-seconds=10".to_owned(),
+        OPEN_REQUESTS.to_owned(),
     ];
     args.extend(plan.urls.iter().map(|url| format!("--external-url={url}")));
     // Who asks at the internal port is sent to the internal port for a token.

@@ -1,0 +1,89 @@
+#!/usr/bin/env bash
+# Takes the figures of docs/performance.md on this machine:
+#
+#   run.sh              all parts, about 15 min; the document is written anew
+#   run.sh PART...      only these; their sections are written anew, the others stay as they were taken
+#
+#   serving             reads and pushes beside Distribution: requests, CPU, memory           6 min
+#   apply               from `kubectl apply` of a Registry to the first accepted push          2 min
+#   operator            the operator's memory with 100 objects of each kind                    2 min
+#   replication         seconds and requests of a copy, beside crane and skopeo                2 min
+#
+# It needs what `make image` makes, two cores, and root for `apply`. What it starts, it ends. Nothing else should be at work on the
+# machine; how much was is written beside the figures.
+
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+for part in serving apply operator replication; do
+	# shellcheck source=/dev/null
+	. "$BENCHES/$part.sh"
+done
+
+DOCUMENT=$ROOT/docs/performance.md
+PARTS=(serving apply operator replication)
+
+on_exit() {
+	local code=$?
+	finish_all || true
+	apply_cleanup || true
+	operator_cleanup || true
+	rm -rf "$WORK"
+	exit "$code"
+}
+
+processor() { awk -F': ' '$1 ~ /^model name/ { print $2; exit }' /proc/cpuinfo; }
+memory() { awk '$1 == "MemTotal:" { printf "%.0f GB", $2 * 1024 / 1e9 }' /proc/meminfo; }
+
+document() {
+	local each
+	cat <<-MD
+		<!-- Written by benches/run.sh (make bench); what is changed by hand is lost. -->
+
+		# Performance
+
+		Figures of one machine, taken by \`make bench\`, which takes them anew on yours. Absolute figures differ from machine to machine; what is compared was taken
+		side by side in one run, in turns. *Marks* are what this project wants to reach; where one is missed, the table says so.
+
+		The machine: $(processor), $(nproc) cores, $(memory) of memory, Linux $(uname -r | cut -d- -f1), $(stat -f -c %T "$OUT" | sed 's,ext2/ext3,ext4,') under the stores, everything over loopback.
+	MD
+	for each in "${PARTS[@]}"; do
+		[ -s "$OUT/$each.md" ] || continue
+		echo
+		cat "$OUT/$each.md"
+	done
+	[ ! -s "$BENCHES/costs.md" ] || { echo && cat "$BENCHES/costs.md"; }
+}
+
+main() {
+	local began each
+	[ "$(nproc)" -ge 2 ] || die 'two cores are needed: one for the server, one for its client'
+	[ -x "$REGATTA" ] || die "there is no binary yet: make image"
+	mkdir -p "$OUT"
+	finish_all # of a run that was killed
+	rm -rf "$WORK"
+	mkdir -p "$WORK"
+	trap on_exit EXIT
+	trap 'exit 130' INT TERM HUP
+	"$ROOT/scripts/install.sh" jq curl openssl
+	if [ $# = 0 ]; then
+		set -- "${PARTS[@]}"
+		rm -f "$OUT"/*.md
+	fi
+	for each in "$@"; do
+		PART=$each
+		LOAD=$(cut -d' ' -f1 /proc/loadavg)
+		rm -f "$OUT/$PART.tsv"
+		began=$(now_ms)
+		say "$PART: begins"
+		"$PART"
+		say "$PART: done in $(since "$began") s"
+	done
+	document >"$OUT/performance.md.part"
+	mv "$OUT/performance.md.part" "$DOCUMENT"
+	say 'docs/performance.md is written'
+}
+
+for each in "$@"; do
+	[[ " ${PARTS[*]} " == *" $each "* ]] || { sed -n '2,/^$/s/^# \{0,1\}//p' "$0" >&2 && exit 2; }
+done
+main "$@"
