@@ -16,7 +16,9 @@
 
 ROOT=$(dirname "$E2E")
 TARGET=$(realpath -m "${CARGO_TARGET_DIR:-$ROOT/target}")
-DEMO=$TARGET/demo
+# With another name, a demo is another one: clusters and files of its own, beside one that somebody looks at.
+DEMO_NAME=${DEMO_NAME:-demo}
+DEMO=$TARGET/$DEMO_NAME
 LOG=$DEMO/demo.log
 SITES=(hq province city)
 declare -A PORT=([hq]=30500 [province]=30501 [city]=30502)

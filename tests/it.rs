@@ -36,3 +36,22 @@ mod it {
 }
 
 use it::support;
+
+#[path = "it/e2e_demo.rs"]
+mod e2e_demo;
+#[path = "it/e2e_image_change.rs"]
+mod e2e_image_change;
+#[path = "it/e2e_namespace.rs"]
+mod e2e_namespace;
+#[path = "it/e2e_operator.rs"]
+mod e2e_operator;
+#[path = "it/e2e_push.rs"]
+mod e2e_push;
+#[path = "it/e2e_replicator.rs"]
+mod e2e_replicator;
+#[path = "it/e2e_samples.rs"]
+mod e2e_samples;
+#[path = "it/e2e_single_volume.rs"]
+mod e2e_single_volume;
+#[path = "it/e2e_support.rs"]
+mod e2e_support;

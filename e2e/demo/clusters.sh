@@ -8,18 +8,18 @@ prepare_stage() { "$E2E/parts.sh" cluster helm; }
 raise_stage() {
 	local site
 	for site in "${SITES[@]}"; do
-		quietly "$E2E/cluster.sh" up "demo-$site"
+		quietly "$E2E/cluster.sh" up "$DEMO_NAME-$site"
 		told "the cluster of $(called "$site"): node at $(address "$site"), KUBECONFIG=$(kubeconfig "$site")"
 	done
 }
 
 strike_stage() {
 	local site
-	for site in "${SITES[@]}"; do "$E2E/cluster.sh" down "demo-$site"; done
+	for site in "${SITES[@]}"; do "$E2E/cluster.sh" down "$DEMO_NAME-$site"; done
 }
 
-kubeconfig() { "$E2E/cluster.sh" kubeconfig "demo-$1"; }
-address() { "$E2E/cluster.sh" address "demo-$1"; }
+kubeconfig() { "$E2E/cluster.sh" kubeconfig "$DEMO_NAME-$1"; }
+address() { "$E2E/cluster.sh" address "$DEMO_NAME-$1"; }
 namespace() { printf 'fleet'; }
 
 # One operator a cluster, each under the name of its cluster.
@@ -28,7 +28,7 @@ operators() { printf '%s\n' "${SITES[@]}"; }
 # load_image ARCHIVE NAME: into every node, so that nothing has to be pulled for Regatta itself.
 load_image() {
 	local site
-	for site in "${SITES[@]}"; do quietly "$E2E/cluster.sh" load "demo-$site" "$1"; done
+	for site in "${SITES[@]}"; do quietly "$E2E/cluster.sh" load "$DEMO_NAME-$site" "$1"; done
 }
 
 install_operator() {
@@ -45,4 +45,4 @@ manifests() {
 	kubectl_bare kustomize "$ROOT/config/samples/fleet" | envsubst '$HQ_ADDRESS $PROVINCE_ADDRESS $CITY_ADDRESS'
 }
 
-trust_registry() { quietly "$E2E/cluster.sh" trust "demo-$1" "$(host "$1")" "$DEMO/pki/ca.crt"; }
+trust_registry() { quietly "$E2E/cluster.sh" trust "$DEMO_NAME-$1" "$(host "$1")" "$DEMO/pki/ca.crt"; }
