@@ -25,6 +25,8 @@ pub struct AppliedChildren {
     pub deployment: Deployment,
     /// The replicator.
     pub replicator: Option<Deployment>,
+    /// The claim, where it has no volume yet.
+    pub unbound_claim: Option<String>,
 }
 
 /// The owner that children of a Registry refer to.
@@ -39,8 +41,11 @@ pub async fn all(context: &Context, plan: &ManagedPlan, children: Children) -> R
     let owner = owner(plan);
     secret(context, &owner, &labels::keys_secret(&plan.name), || keys::keys(plan)).await?;
     secret(context, &owner, &labels::replicator_child(&plan.name), || keys::replicator(plan)).await?;
-    if let Some(wanted) = claim {
-        self::claim(context, plan, &wanted).await?;
+    let mut unbound_claim = None;
+    if let Some(wanted) = claim
+        && !self::claim(context, plan, &wanted).await?
+    {
+        unbound_claim = Some(wanted.name_any());
     }
     apply(context, &owner, &account).await?;
     apply(context, &owner, &service).await?;
@@ -59,7 +64,7 @@ pub async fn all(context: &Context, plan: &ManagedPlan, children: Children) -> R
         prune::<Deployment>(context, &owner, &labels::replicator_child(&plan.name)).await?;
         None
     };
-    Ok(AppliedChildren { deployment, replicator })
+    Ok(AppliedChildren { deployment, replicator, unbound_claim })
 }
 
 /// A Secret is made once; its content is random, so it is only made where there is none.
@@ -76,13 +81,14 @@ async fn secret(
     }
 }
 
-/// The claim is made by POST; one that the operator made before for a Registry of this name is taken over.
-async fn claim(context: &Context, plan: &ManagedPlan, wanted: &PersistentVolumeClaim) -> Result<(), Failure> {
+/// The claim is made by POST; one that the operator made before for a Registry of this name is taken over. Whether it
+/// has a volume.
+async fn claim(context: &Context, plan: &ManagedPlan, wanted: &PersistentVolumeClaim) -> Result<bool, Failure> {
     let api = Api::<PersistentVolumeClaim>::namespaced(context.client.clone(), &plan.namespace);
     let name = wanted.name_any();
     let Some(found) = api.get_opt(&name).await? else {
         api.create(&PostParams::default(), wanted).await?;
-        return Ok(());
+        return Ok(false);
     };
     if !is_ours(plan, &found) {
         return Err(owner(plan).conflict::<PersistentVolumeClaim>(&found.metadata));
@@ -91,7 +97,8 @@ async fn claim(context: &Context, plan: &ManagedPlan, wanted: &PersistentVolumeC
         let message = format!("the claim {name} is being deleted; a new one is made once it is gone");
         return Err(Failure::waiting(Duration::from_secs(2), reason::PROGRESSING, message));
     }
-    adjust(&api, plan, &found, wanted).await
+    adjust(&api, plan, &found, wanted).await?;
+    Ok(found.status.and_then(|status| status.phase).as_deref() == Some("Bound"))
 }
 
 /// Made by an operator for a Registry of this name, whatever that one's UID was.

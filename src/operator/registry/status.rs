@@ -97,7 +97,9 @@ pub fn managed(
     Ok(match rollout(&applied.deployment) {
         Rollout::Complete => complete(plan, applied).into(),
         Rollout::Progressing => {
-            let message = format!("{ready} of {} pods are ready", plan.replicas);
+            // A claim without a volume is why no pod starts; some classes give one only to a pod that waits for it.
+            let claim = applied.unbound_claim.as_ref().map(|claim| format!("; the claim {claim} has no volume yet"));
+            let message = format!("{ready} of {} pods are ready{}", plan.replicas, claim.unwrap_or_default());
             Standing::Progressing { ready: false, reason: reason::PROGRESSING, message }.into()
         }
         Rollout::DeadlineExceeded => {
