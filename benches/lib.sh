@@ -137,6 +137,13 @@ verdict() { awk -v v="$1" -v o="$2" -v m="$3" 'BEGIN { print ((o == "ge" ? v >= 
 
 # --- the document ------------------------------------------------------------------------------------------------------------
 
+# revision: what the image, and so the binary, was built from.
+revision() {
+	local label
+	label=$(skopeo inspect --config "docker-archive:$TARGET/image/regatta.tar" 2>/dev/null | jq -r '.config.Labels["org.opencontainers.image.revision"] // "unknown"')
+	printf '%.10s' "$label"
+}
+
 # section: the part's text, from standard input, dated; LOAD is what the machine was at when the part began.
 section() {
 	local others
@@ -145,6 +152,6 @@ section() {
 		cat
 		# shellcheck disable=SC2016 # backquotes of Markdown
 		printf '\n*Taken %s, Regatta %s (`%s`). Load average at the beginning: %s.%s*\n' "$(date --utc '+%Y-%m-%d %H:%M UTC')" \
-			"$("$REGATTA" --version | awk '{ print $2 }')" "$(git -C "$ROOT" describe --always --dirty --abbrev=10 2>/dev/null || printf 'no revision')" "$LOAD" "$others"
+			"$("$REGATTA" --version | awk '{ print $2 }')" "$(revision)" "$LOAD" "$others"
 	} >"$OUT/$PART.md"
 }

@@ -34,6 +34,13 @@ on_exit() {
 processor() { awk -F': ' '$1 ~ /^model name/ { print $2; exit }' /proc/cpuinfo; }
 memory() { awk '$1 == "MemTotal:" { printf "%.0f GB", $2 * 1024 / 1e9 }' /proc/meminfo; }
 
+# missed: which marks are not reached, before anything else.
+missed() {
+	local rows
+	rows=$(cat "$OUT"/*.md | awk -F' *[|] *' '/\*\*missed\*\*/ { printf "%s%s", n++ ? "; " : "", $2 }')
+	if [ -n "$rows" ]; then printf 'Marks that were **missed**: %s.\n' "$rows"; else printf 'No mark was missed.\n'; fi
+}
+
 document() {
 	local each
 	cat <<-MD
@@ -46,6 +53,8 @@ document() {
 
 		The machine: $(processor), $(nproc) cores, $(memory) of memory, Linux $(uname -r | cut -d- -f1), $(stat -f -c %T "$OUT" | sed 's,ext2/ext3,ext4,') under the stores, everything over loopback.
 	MD
+	echo
+	missed
 	for each in "${PARTS[@]}"; do
 		[ -s "$OUT/$each.md" ] || continue
 		echo
@@ -64,7 +73,7 @@ main() {
 	mkdir -p "$WORK"
 	trap on_exit EXIT
 	trap 'exit 130' INT TERM HUP
-	"$ROOT/scripts/install.sh" jq curl openssl
+	"$ROOT/scripts/install.sh" jq curl openssl skopeo
 	if [ $# = 0 ]; then
 		set -- "${PARTS[@]}"
 		rm -f "$OUT"/*.md

@@ -173,12 +173,12 @@ sha256_floor() {
 # --- telling -----------------------------------------------------------------------------------------------------------------
 
 serving_section() {
-	local each work what mark ratio size
+	local each work what mark ratio size ours theirs
 	cat <<-MD
 		## Serving
 
-		Distribution $(version distribution github.com/distribution/distribution/v3) beside ours, taken in turns, $SERVING_ROUNDS rounds of $SERVING_SECONDS s for each cell; median (least-most). The server has core
-		$SERVER_CORE to itself, \`wrk -t1 -c$CONNECTIONS\` core $CLIENT_CORE; one hot object; plain HTTP; no logs and no traces in either. Distribution runs without access control
+		Distribution $(version distribution github.com/distribution/distribution/v3) beside ours, taken in turns, $SERVING_ROUNDS rounds of $SERVING_SECONDS s for each cell; median (least-most). The server is pinned to core
+		$SERVER_CORE, \`wrk -t1 -c$CONNECTIONS\` to core $CLIENT_CORE; one hot object; plain HTTP; no logs and no traces in either. Distribution runs without access control
 		(\`benches/distribution.yaml\`); ours has no such mode and checks the password of \`admin\` (Basic) at every request, or a token where the row says so.
 		The ratio is that of requests per CPU-second of the server, which does not depend on who else is at work and on whether one wrk thread can keep up;
 		the mark is held against it.
@@ -194,7 +194,12 @@ serving_section() {
 	printf '\n| work | Regatta, GB per CPU-s | Distribution, GB per CPU-s | p99 in ms, ours | p99 in ms, theirs | idle client, ours | idle client, theirs |\n|---|---|---|---|---|---|---|\n'
 	for each in "${SERVED[@]}"; do
 		IFS='|' read -r work what mark <<<"$each"
-		printf '| %s | %s | %s | %s | %s | %.0f %% | %.0f %% |\n' "$what" "$(short "$(median "$work" ours gb-per-cpu)")" "$(short "$(median "$work" theirs gb-per-cpu)")" \
+		# Bytes say nothing of what is small.
+		case $work in
+		*m) ours=$(short "$(median "$work" ours gb-per-cpu)") theirs=$(short "$(median "$work" theirs gb-per-cpu)") ;;
+		*) ours='' theirs='' ;;
+		esac
+		printf '| %s | %s | %s | %s | %s | %.0f %% | %.0f %% |\n' "$what" "$ours" "$theirs" \
 			"$(short "$(median "$work" ours p99)")" "$(short "$(median "$work" theirs p99)")" \
 			"$(quotient "$(median "$work" ours client-idle)" 0.01)" "$(quotient "$(median "$work" theirs client-idle)" 0.01)"
 	done
