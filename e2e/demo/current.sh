@@ -30,8 +30,7 @@ raise_stage() {
 	for site in "${SITES[@]}"; do
 		# A namespace of that name that is not the demo's is somebody else's.
 		if kubectl_bare get namespace "$site" >/dev/null 2>&1; then
-			[ "$(kubectl_bare get namespace "$site" -o 'jsonpath={.metadata.labels.regatta\.dev/demo}')" = true ] ||
-				die "the namespace $site is there already and not the demo's"
+			ours "$site" || die "the namespace $site is there already and not the demo's"
 		else
 			quietly kubectl_bare create namespace "$site"
 			quietly kubectl_bare label namespace "$site" regatta.dev/demo=true
@@ -41,11 +40,19 @@ raise_stage() {
 	told "namespaces ${SITES[*]}, node at $(address hq), $REPLICAS replica(s) a registry on storage class $STORAGE_CLASS"
 }
 
+ours() { [ "$(kubectl_bare get namespace "$1" --ignore-not-found -o 'jsonpath={.metadata.labels.regatta\.dev/demo}')" = true ]; }
+
+no_pods() { [ -z "$(at "$1" get pods -o name)" ]; }
+
+# The objects first, and their Pods: a namespace that is deleted with Pods in it is looked at again only after half of their grace period.
 strike_stage() {
 	local site
 	for site in "${SITES[@]}"; do
-		[ "$(kubectl_bare get namespace "$site" --ignore-not-found -o 'jsonpath={.metadata.labels.regatta\.dev/demo}')" != true ] ||
-			quietly kubectl_bare delete namespace "$site"
+		ours "$site" || continue
+		! kubectl_bare get crd registries.regatta.dev >/dev/null 2>&1 || quietly at "$site" delete "$KINDS" --all
+		quietly at "$site" delete pods --all --wait=false
+		wait_for 120 no_pods "$site" || say "the Pods of namespace $site are not gone after 120 s; its deletion will take some minutes"
+		quietly kubectl_bare delete namespace "$site"
 	done
 	if [ -e "$DEMO/operator-installed" ]; then
 		quietly helm_at hq uninstall regatta --namespace regatta-system --wait

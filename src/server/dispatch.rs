@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header, request::Parts};
 use axum::response::Response;
 
 use super::fault::{Challenge, Fault};
@@ -106,6 +106,7 @@ async fn answer(server: Server, endpoint: Endpoint, request: Request) -> Respons
     let started = Instant::now();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let host = host(&request);
+    let version = request.version();
     let route = Route::parse(&path);
     let class = route.as_ref().map_or("unknown", Route::class);
     let handled = match route {
@@ -116,6 +117,11 @@ async fn answer(server: Server, endpoint: Endpoint, request: Request) -> Respons
     let mut response = handled.unwrap_or_else(|fault| fault.into_response(&realm));
     let id = server.next_request_id();
     let headers = response.headers_mut();
+    // A connection that is kept would be closed at the end under whoever is about to use it again; told so with an
+    // answer, its client goes to another server. HTTP/2 says it by itself (GOAWAY).
+    if server.is_draining() && version < Version::HTTP_2 {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     headers.insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
     headers.extend(HeaderValue::try_from(&id).ok().map(|id| (REQUEST_ID, id)));
     let (status, elapsed) = (response.status(), started.elapsed());

@@ -283,6 +283,21 @@ async fn paths_that_mean_nothing_and_names_that_cannot_be_are_told_apart() {
     );
 }
 
+/// A connection that is closed while it is idle may be closed under a request that is on its way.
+#[tokio::test]
+async fn a_server_that_goes_away_tells_its_clients_with_their_answers() {
+    let fixture = Fixture::start().await;
+    let before = fixture.get("root", "/v2/").await;
+    assert!(!before.headers().contains_key(header::CONNECTION));
+    fixture.server.drain();
+    let draining = fixture.get("root", "/v2/").await;
+    assert_eq!(
+        (draining.status(), &draining.headers()[header::CONNECTION]),
+        (StatusCode::OK, &"close".parse().unwrap())
+    );
+    assert!(fixture.server.readiness().await.is_err());
+}
+
 /// STORE.md: any replica continues what another began, and sees at once what it wrote.
 #[tokio::test]
 async fn two_replicas_on_one_directory_are_one_registry() {
