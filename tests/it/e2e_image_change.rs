@@ -25,7 +25,7 @@ const REPOSITORY: &str = "shop/demo";
 /// The very same image under another name: what is rolled is all the same to Kubernetes.
 const NEW_IMAGE: &str = "localhost/regatta:renamed";
 /// Old pods drain for 10 s, one after the other.
-const ROLLS: Duration = Duration::from_secs(60);
+const ROLLS: Duration = Duration::from_mins(1);
 
 /// What the pullers saw.
 #[derive(Debug, Default)]
@@ -78,10 +78,7 @@ impl Puller {
 
     /// A token where tokens are used, the manifest, and every blob that it names.
     async fn pull(&mut self) -> Result<(), String> {
-        let token = match self.by_token {
-            true => Some(self.token().await?),
-            false => None,
-        };
+        let token = if self.by_token { Some(self.token().await?) } else { None };
         let manifest = self.fetch("manifest", token.as_deref(), &format!("/v2/{REPOSITORY}/manifests/v1")).await?;
         let manifest: Value = serde_json::from_slice(&manifest).map_err(|error| error.to_string())?;
         for layer in manifest["layers"].as_array().into_iter().flatten().chain([&manifest["config"]]) {
@@ -149,7 +146,7 @@ async fn who_pulls_while_the_image_changes_sees_no_error() {
     let renamed = tokio::task::spawn_blocking(|| load_renamed(Role::Shared)).await;
     renamed.unwrap();
     stage.serving_at("team", PORT).await;
-    stage.condition(Duration::from_secs(60), "registryrolebindings", "guests", "Ready", "True").await;
+    stage.condition(Duration::from_mins(1), "registryrolebindings", "guests", "Ready", "True").await;
     let layers = [random(1_000_000), random(300_000), random(1_000)];
     stage.remote(PORT, "admin").push_image(REPOSITORY, "v1", &layers).await.unwrap();
 

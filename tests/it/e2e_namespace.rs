@@ -15,7 +15,7 @@ use super::e2e_support::stage::{Stage, collection, guests, project, registry, re
 use super::e2e_support::waiting::{when, within};
 
 /// How soon a namespace goes.
-const GOES: Duration = Duration::from_secs(60);
+const GOES: Duration = Duration::from_mins(1);
 
 /// All five kinds, all of them at work: two registries, one replicating to the other, and a collection that ran.
 async fn everything(name: &str, port: u16) -> Stage {
@@ -29,8 +29,8 @@ async fn everything(name: &str, port: u16) -> Stage {
     stage.serving_at("leaf", port + 1).await;
     let layer: Bytes = random(100_000);
     stage.remote(port, "admin").push_image("shop/demo", "v1", &[layer]).await.unwrap();
-    stage.condition(Duration::from_secs(60), "replicationpolicies", "follow", "Synced", "True").await;
-    let run = stage.collect(Duration::from_secs(60), "tidy", "now").await;
+    stage.condition(Duration::from_mins(1), "replicationpolicies", "follow", "Synced", "True").await;
+    let run = stage.collect(Duration::from_mins(1), "tidy", "now").await;
     assert_eq!(run["succeeded"], true, "{run}");
     stage
 }
@@ -94,7 +94,7 @@ async fn the_operator_is_there_too(stage: &Stage) {
     let namespaces: Api<Namespace> = Api::all(stage.client.clone());
     let labels = namespaces.get(SYSTEM).await.unwrap();
     assert_eq!(labels.labels().get(RESTRICTED[0].0).map(String::as_str), Some(RESTRICTED[0].1));
-    within(Duration::from_secs(60), "two pods of the operator are ready", async || {
+    within(Duration::from_mins(1), "two pods of the operator are ready", async || {
         let pods: Api<Pod> = Api::namespaced(stage.client.clone(), SYSTEM);
         let pods = pods.list(&ListParams::default()).await.unwrap().items;
         when(pods.iter().filter(|pod| is_ready(pod)).count() == 2, format!("{} pods", pods.len()))

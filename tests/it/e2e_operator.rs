@@ -19,7 +19,7 @@ use super::e2e_support::state::{documents, state};
 use super::e2e_support::waiting::within;
 
 /// How soon, after the last kill, everything is as it would have been.
-const RECOVERS: Duration = Duration::from_secs(60);
+const RECOVERS: Duration = Duration::from_mins(1);
 /// How soon a standby leads: the Lease runs out after 15 s, and is looked at every other second.
 const TAKEN_OVER: Duration = Duration::from_secs(20);
 

@@ -22,7 +22,7 @@ const LAYER: usize = 3_000_000;
 /// The replicator is killed when so many blobs are done.
 const KILLED_AT: usize = 12;
 /// How soon all of it is there: the pod's start, a compare, and a copy.
-const COPIED: Duration = Duration::from_secs(60);
+const COPIED: Duration = Duration::from_mins(1);
 
 /// What was pushed to the source.
 struct Pushed {

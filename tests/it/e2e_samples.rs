@@ -46,7 +46,7 @@ async fn the_samples_become_ready_together() {
     }
     // The volumes here are of 10 Gi.
     stage.apply_text(&kustomize(stage.cluster, "config/samples").replace("20Gi", "1Gi"));
-    let minute = Duration::from_secs(60);
+    let minute = Duration::from_mins(1);
     for (plural, name) in [
         ("registries", "team"),
         ("registries", "elsewhere"),

@@ -31,7 +31,7 @@ async fn a_volume_of_one_node_has_one_replica_that_is_replaced_and_a_collection_
     is_replaced_and_never_doubled(&stage).await;
 
     push_and_delete(&stage).await;
-    let run = stage.collect(Duration::from_secs(60), "tidy", "once").await;
+    let run = stage.collect(Duration::from_mins(1), "tidy", "once").await;
     println!("the run: {run}");
     assert_eq!(run["succeeded"], true, "{run}");
     assert!(run["bytesFreed"].as_u64() >= Some(LAYER as u64), "{run}");

@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, Once, OnceLock};
 use std::time::Instant;
 
@@ -117,13 +117,14 @@ pub fn namespace(name: &str) -> serde_json::Value {
 /// Has this run when this process has ended, however that came about: a shell waits for a pipe to close.
 pub fn at_the_end_of_this_process(command: &Command) {
     use std::os::unix::process::CommandExt as _;
-    static PIPES: Mutex<Vec<ChildStdin>> = Mutex::new(Vec::new());
+    static SHELLS: Mutex<Vec<Child>> = Mutex::new(Vec::new());
     let mut shell = Command::new("sh");
     shell.args(["-c", "cat; exec \"$@\"", "sh"]).arg(command.get_program()).args(command.get_args());
     shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     // In a process group of its own: Ctrl-C at the terminal is not for it.
-    let mut waiting = shell.stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0).spawn().unwrap();
-    PIPES.lock().unwrap().push(waiting.stdin.take().unwrap());
+    let waiting = shell.stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0).spawn().unwrap();
+    // Its end of the pipe is kept with it, and closed by the kernel.
+    SHELLS.lock().unwrap().push(waiting);
 }
 
 /// Clusters of processes that are gone and whose shell was killed too.

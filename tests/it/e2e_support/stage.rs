@@ -20,7 +20,7 @@ use super::process::{kubectl, succeed, succeed_with_input};
 use super::waiting::{when, within};
 
 /// How soon a registry serves once it is applied.
-pub const SERVES: Duration = Duration::from_secs(60);
+pub const SERVES: Duration = Duration::from_mins(1);
 
 /// The five kinds, for kubectl.
 pub const KINDS: &str = "registries.regatta.dev,registryprojects.regatta.dev,registryrolebindings.regatta.dev,\

@@ -24,14 +24,14 @@ const CHOSEN_BY_THE_CLUSTER: [&str; 4] = ["clusterIP", "clusterIPs", "volumeName
 pub async fn state(stage: &Stage) -> BTreeMap<String, String> {
     let found = stage.kubectl(&["get", &format!("{KINDS},{CHILDREN}"), "-o", "json"]);
     let found: Value = serde_json::from_str(&found).unwrap();
-    let mut state: BTreeMap<String, String> = found["items"].as_array().unwrap().iter().map(described).collect();
-    secrets(stage, &mut state).await;
+    let mut made: BTreeMap<String, String> = found["items"].as_array().unwrap().iter().map(described).collect();
+    secrets(stage, &mut made).await;
     for (registry, document) in documents(stage.cluster, &stage.api()).await {
-        state.insert(format!("access of {registry}"), content(&document).to_string());
+        made.insert(format!("access of {registry}"), content(&document).to_string());
     }
     let ids = Regex::new("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").unwrap();
     let neutral = |text: &String| ids.replace_all(&text.replace(&stage.namespace, "NAMESPACE"), "UID").into_owned();
-    state.iter().map(|(name, text)| (neutral(name), neutral(text))).collect()
+    made.iter().map(|(name, text)| (neutral(name), neutral(text))).collect()
 }
 
 fn described(object: &Value) -> (String, String) {
@@ -69,10 +69,10 @@ fn conditions(object: &Value) -> Vec<String> {
     conditions
 }
 
-async fn secrets(stage: &Stage, state: &mut BTreeMap<String, String>) {
+async fn secrets(stage: &Stage, made: &mut BTreeMap<String, String>) {
     for secret in stage.api::<Secret>().list(&ListParams::default()).await.unwrap() {
         let keys: Vec<_> = secret.data.iter().flat_map(BTreeMap::keys).collect();
-        state.insert(format!("Secret {}", secret.name_any()), format!("{:?} {keys:?}", secret.type_));
+        made.insert(format!("Secret {}", secret.name_any()), format!("{:?} {keys:?}", secret.type_));
     }
 }
 
