@@ -36,8 +36,8 @@ memory() { awk '$1 == "MemTotal:" { printf "%.0f GB", $2 * 1024 / 1e9 }' /proc/m
 
 # missed: which marks are not reached, before anything else.
 missed() {
-	local rows
-	rows=$(cat "$OUT"/*.md | awk -F' *[|] *' '/\*\*missed\*\*/ { printf "%s%s", n++ ? "; " : "", $2 }')
+	local rows each
+	rows=$(for each in "${PARTS[@]}"; do [ ! -s "$OUT/$each.md" ] || cat "$OUT/$each.md"; done | awk -F' *[|] *' '/\*\*missed\*\*/ { printf "%s%s", n++ ? "; " : "", $2 }')
 	if [ -n "$rows" ]; then printf 'Marks that were **missed**: %s.\n' "$rows"; else printf 'No mark was missed.\n'; fi
 }
 
