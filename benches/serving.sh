@@ -180,7 +180,7 @@ serving_section() {
 		Distribution $(version distribution github.com/distribution/distribution/v3) beside ours, taken in turns, $SERVING_ROUNDS rounds of $SERVING_SECONDS s for each cell; median (least-most). The server is pinned to core
 		$SERVER_CORE, \`wrk -t1 -c$CONNECTIONS\` to core $CLIENT_CORE; one hot object; plain HTTP; no logs and no traces in either. Distribution runs without access control
 		(\`benches/distribution.yaml\`); ours has no such mode and checks the password of \`admin\` (Basic) at every request, or a token where the row says so.
-		The ratio is that of requests per CPU-second of the server, which does not depend on who else is at work and on whether one wrk thread can keep up;
+		The ratio is that of requests per CPU-second of the server, which depends little on who else is at work and on whether one wrk thread can keep up;
 		the mark is held against it.
 
 		| work | Regatta, 1/s | Regatta, 1/CPU-s | Distribution, 1/s | Distribution, 1/CPU-s | ratio of 1/s | ratio of 1/CPU-s | mark | |
