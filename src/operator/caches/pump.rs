@@ -95,7 +95,8 @@ where
     let fill = move |mut tell: Tell<K>| {
         let kind = K::kind(&()).into_owned();
         async move {
-            let mut events = reflector(writer, watcher(api, config)).default_backoff().boxed();
+            let watched = watcher(api, config).modify(forget_what_nobody_reads);
+            let mut events = reflector(writer, watched).default_backoff().boxed();
             while let Some(event) = events.next().await {
                 match event {
                     Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => tell(&object, false),
@@ -108,6 +109,15 @@ where
         .boxed()
     };
     (reader, fill)
+}
+
+/// Who set which field, and what was applied last, are often half of an object and mean nothing to us.
+fn forget_what_nobody_reads<K: Resource>(object: &mut K) {
+    let meta = object.meta_mut();
+    meta.managed_fields = None;
+    if let Some(annotations) = &mut meta.annotations {
+        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+    }
 }
 
 /// Tells of every event.

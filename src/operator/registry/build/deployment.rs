@@ -22,10 +22,10 @@ const REPLICATORS: &str = "/etc/regatta/replicators";
 
 /// How long a pod may take to go. Since 1.33 the namespace controller looks again at a namespace with pods in it only
 /// after half of the longest grace of them: with ten minutes a namespace would take five to go.
-const GRACE_SECONDS: i64 = 90;
+const GRACE_SECONDS: i64 = 70;
 
 /// Open requests may take what is left of it after the time in which load balancers learn that the pod is going.
-const OPEN_REQUESTS: &str = "--grace-seconds=75";
+const OPEN_REQUESTS: &str = "--grace-seconds=55";
 
 /// The serving Deployment.
 pub fn deployment(plan: &ManagedPlan, mode: AccessMode, image: &str) -> Deployment {
