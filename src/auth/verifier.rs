@@ -9,7 +9,10 @@ use sha2::Sha256;
 
 use super::htpasswd::Htpasswd;
 use super::secrets::SecretHash;
-use super::{Identity, identity::ROBOT_PREFIX};
+use super::{
+    Identity,
+    identity::{HTPASSWD, ROBOT_PREFIX},
+};
 
 /// How long a password that was verified slowly need not be verified again.
 const REMEMBERED_FOR: Duration = Duration::from_mins(1);
@@ -62,6 +65,20 @@ impl Verifier {
     /// Who may do everything.
     pub fn admins(&self) -> &BTreeSet<Identity> {
         &self.configured.admins
+    }
+
+    /// Whether an identity still is one: a token proves who somebody was when it was issued.
+    pub fn exists(&self, identity: &Identity) -> bool {
+        let local_admin = self.configured.local_admin.as_ref();
+        match identity {
+            Identity::Anonymous => true,
+            Identity::User { source, name } => {
+                source == HTPASSWD
+                    && (self.configured.htpasswd.contains(name) || local_admin.is_some_and(|(admin, _)| admin == name))
+            }
+            Identity::Robot { .. } => self.robots.get(identity).is_some_and(|secrets| !secrets.is_empty()),
+            Identity::Replicator { name } => self.configured.replicators.contains_key(name),
+        }
     }
 
     /// What can be said without slow hashing.

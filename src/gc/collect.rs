@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -18,6 +18,9 @@ const BATCH: usize = 256;
 
 /// How long a hold of another collector is waited for: longer than one that died can last.
 const WAIT_FOR_HOLD: Duration = Duration::from_millis(hold::LEASE_MILLIS + 60_000);
+
+/// How far the clock may be from the store's.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(30);
 
 /// What was done, or by a dry run would be.
 #[derive(Debug, Default, Clone)]
@@ -48,6 +51,9 @@ pub enum CollectError {
     /// The hold is gone: this process was frozen, or somebody took it.
     #[error("the read-only hold was lost; nothing more was touched, run the collection again")]
     HoldLost,
+    /// Grace, window and hold are judged by clocks.
+    #[error("this machine's clock is {0} s off the store's; set it and run the collection again")]
+    ClockIsOff(u64),
     /// Told to stop.
     #[error("stopped before the end; run the collection again to go on")]
     Stopped,
@@ -90,6 +96,7 @@ impl Holding {
         if stop.is_cancelled() {
             return Err(CollectError::Stopped);
         }
+        check_clock(&self.registry).await?;
         let now = self.registry.clock().now_millis();
         let hold = hold::read(self.registry.store()).await?;
         let ours = hold.is_some_and(|(_, hold)| hold.nonce == self.nonce && hold.until > now);
@@ -110,6 +117,14 @@ impl Drop for Holding {
     fn drop(&mut self) {
         self.renewal.abort();
     }
+}
+
+/// Writers judge the hold by their clocks, which are within a minute of the store's; so must this one be, and closer.
+async fn check_clock(registry: &Registry) -> Result<(), CollectError> {
+    let theirs = registry.store().now().await.map_err(RegistryError::from)?;
+    let theirs = theirs.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let apart = Duration::from_millis(registry.clock().now_millis()).abs_diff(theirs);
+    if apart > CLOCK_TOLERANCE { Err(CollectError::ClockIsOff(apart.as_secs())) } else { Ok(()) }
 }
 
 async fn renew(registry: &Registry, nonce: &str) -> Result<bool, RegistryError> {
@@ -186,6 +201,7 @@ async fn collect_held(
     outcome: &mut Outcome,
     stop: &CancellationToken,
 ) -> Result<(), CollectError> {
+    check_clock(registry).await?;
     let holding = Holding::take(registry, stop).await?;
     tracing::info!("the registry is read-only until the collection ends");
     let result = run(registry, options, outcome, &holding, stop).await;

@@ -5,6 +5,9 @@ use super::{Register, Registry, RegistryError, Result, layout};
 use crate::oci::{Digest, RepositoryName};
 use crate::store::{Durability, Key, Meta, Object};
 
+/// A link that was set longer ago than this is set again by whoever pushes or mounts the blob again, in milliseconds.
+const FRESH_MILLIS: u64 = 600_000;
+
 impl Registry {
     /// Whether the repository links the blob and its bytes are in place: what HEAD answers.
     pub async fn blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<Meta> {
@@ -84,7 +87,9 @@ impl Registry {
         author: &Author,
     ) -> Result<bool> {
         let register = Register::Link(repository.clone(), digest.clone());
-        if self.head_if_set(&register).await?.is_none() {
+        let now = self.inner.clock.now_millis();
+        let fresh = |head: &Head| head.is_set() && head.entry.clock.millis + FRESH_MILLIS > now;
+        if !self.head(&register).await?.is_some_and(|head| fresh(&head)) {
             let ticket = self.journal().record(vec![register.clone()]).await?;
             self.set_link(&register, digest, size, author).await?;
             ticket.settle();
@@ -93,7 +98,8 @@ impl Registry {
         self.rescue_data(digest).await
     }
 
-    /// Sets a link, unless it is set. The journal has named it.
+    /// Sets a link, unless it was set lately: what is pushed again is young again to the collector. The journal has
+    /// named it.
     pub(super) async fn set_link(
         &self,
         register: &Register,
@@ -102,11 +108,11 @@ impl Registry {
         author: &Author,
     ) -> Result<()> {
         let draft = Draft { op: Op::Set, digest: digest.clone(), media_type: None, size };
+        let now = self.inner.clock.now_millis();
+        let fresh = |head: &Head| head.is_set() && head.entry.clock.millis + FRESH_MILLIS > now;
         loop {
             let head = self.head(register).await?;
-            if head.as_ref().is_some_and(Head::is_set)
-                || self.land(register, head.as_ref(), &draft, author).await?.is_some()
-            {
+            if head.as_ref().is_some_and(fresh) || self.land(register, head.as_ref(), &draft, author).await?.is_some() {
                 return Ok(());
             }
         }

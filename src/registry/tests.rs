@@ -132,6 +132,30 @@ async fn a_chunk_out_of_order_is_told_where_the_upload_is() {
 }
 
 #[tokio::test]
+async fn a_client_whose_body_broke_off_may_send_everything_again_or_go_on_where_it_was() {
+    let registry = registry().await;
+    let repository = repository("a");
+    let digest = Digest::sha256(b"whole blob");
+    let broken = || stream::iter([Ok(Bytes::from_static(b"whole ")), Err(std::io::Error::other("hung up"))]);
+    let again = |id: String| {
+        let (registry, repository) = (registry.clone(), repository.clone());
+        async move { registry.upload(&repository, &id, "me").await.unwrap() }
+    };
+    let upload = registry.begin_upload(&repository, "me").await.unwrap();
+    assert!(matches!(registry.append(&upload, None, None, broken()).await, Err(RegistryError::Body(_))));
+    let upload = again(upload.id().to_owned()).await;
+    registry.close(&upload, None, Some(10), body(b"whole blob"), &digest, &author()).await.unwrap();
+
+    let upload = registry.begin_upload(&repository, "me").await.unwrap();
+    assert!(registry.append(&upload, None, None, broken()).await.is_err());
+    let upload = again(upload.id().to_owned()).await;
+    registry.keep(&upload).await.unwrap();
+    let upload = again(upload.id().to_owned()).await;
+    assert_eq!(upload.size(), 6);
+    registry.close(&upload, None, None, body(b"blob"), &digest, &author()).await.unwrap();
+}
+
+#[tokio::test]
 async fn bytes_with_another_digest_or_length_are_refused_and_leave_nothing() {
     let registry = registry().await;
     let (repository, digest) = (repository("a"), Digest::sha256(b"expected"));

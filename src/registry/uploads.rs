@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::register::{Author, to_json};
 use super::{Registry, RegistryError, Result, layout, nonce, versions};
 use crate::oci::{Algorithm, Digest, Hasher, RepositoryName};
-use crate::store::{Durability, Key};
+use crate::store::{Durability, Key, PutNew};
 
 /// One version of an upload's register.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -22,6 +22,10 @@ enum Step {
     Begin { repository: RepositoryName, actor: String },
     /// Some bytes.
     Part(Part),
+    /// What was kept of a broken body is thrown away: the client began again.
+    Reset {},
+    /// What was kept of a broken body counts: the client asked for it.
+    Keep {},
     /// Published and linked under this digest.
     Close { digest: Digest, size: u64 },
     /// Given up by the client.
@@ -39,6 +43,9 @@ struct Part {
     origin: String,
     /// The state of the SHA-256 over everything up to and with this part, in hex.
     state: String,
+    /// The body broke off.
+    #[serde(default)]
+    broken: bool,
 }
 
 /// An upload as it stands.
@@ -56,6 +63,11 @@ impl Upload {
     /// Its id.
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// Whether the last body broke off, and nobody has asked since.
+    fn is_broken(&self) -> bool {
+        self.parts.last().is_some_and(|part| part.broken)
     }
 
     /// How many bytes are there.
@@ -100,6 +112,8 @@ impl Registry {
             match step {
                 Step::Begin { repository: of, actor: by } => bound = of == *repository && by == actor,
                 Step::Part(part) => upload.parts.push(part),
+                Step::Reset {} => upload.parts.clear(),
+                Step::Keep {} => upload.parts.iter_mut().for_each(|part| part.broken = false),
                 Step::Close { digest, size } => upload.closed = Some((digest, size)),
                 Step::Cancel {} => return Err(unknown()),
             }
@@ -127,35 +141,59 @@ impl Registry {
         body: impl Body,
         algorithm: Algorithm,
     ) -> Result<(Upload, Option<Hasher>)> {
+        let upload = &self.reset_if_broken(upload, at).await?;
         let expected = upload.size();
         if upload.closed.is_some() || at.is_some_and(|at| at != expected) {
             return Err(RegistryError::UploadRange { expected });
         }
         let mut hasher = self.hasher_so_far(upload, algorithm);
-        let (nonce, mut received) = (nonce(), 0);
+        let nonce = nonce();
         let key = layout::upload_part(&upload.id, &nonce);
-        let outcome = self.receive(&key, body, hasher.as_mut(), &mut received).await;
+        let (received, outcome) = match self.receive(&key, body, hasher.as_mut()).await {
+            Ok(received) => received,
+            // A store that fails has kept nobody knows how much: nothing of it counts.
+            Err(error) => {
+                self.inner.store.delete(&key).await?;
+                return Err(error);
+            }
+        };
+        let outcome = outcome.and_then(|()| check_length(length, received));
         if received == 0 {
             outcome?;
-            check_length(length, received)?;
             return Ok((upload.clone(), hasher));
         }
         let state = match &hasher {
             Some(Hasher::Sha256(_)) => hasher.as_ref().map(|hasher| hex::encode(hasher.state())).unwrap_or_default(),
             Some(Hasher::Sha512(_)) | None => String::new(),
         };
-        let part = Part { offset: expected, length: received, nonce, origin: self.inner.origin.clone(), state };
-        let grown = self.land_step(upload, Step::Part(part.clone())).await?;
-        let Some(mut grown) = grown else {
+        let broken = outcome.is_err();
+        let part = Part { offset: expected, length: received, nonce, origin: self.inner.origin.clone(), state, broken };
+        let Some(mut grown) = self.land_step(upload, Step::Part(part.clone())).await? else {
             self.inner.store.delete(&key).await?;
-            let now = versions::newest_number(&self.inner.store, &layout::upload(&upload.id)).await?;
-            tracing::debug!(upload = upload.id, version = ?now, "two chunks met at one offset");
             return Err(RegistryError::UploadRange { expected });
         };
         grown.parts.push(part);
         outcome?;
-        check_length(length, received)?;
         Ok((grown, hasher))
+    }
+
+    /// What was kept of a body that broke off counts only if the client goes on by range, or asked how much it was: one
+    /// that simply sends everything again begins anew.
+    async fn reset_if_broken(&self, upload: &Upload, at: Option<u64>) -> Result<Upload> {
+        if at.is_some() || !upload.is_broken() {
+            return Ok(upload.clone());
+        }
+        let expected = upload.size();
+        let reset = self.land_step(upload, Step::Reset {}).await?.ok_or(RegistryError::UploadRange { expected })?;
+        Ok(Upload { parts: Vec::new(), ..reset })
+    }
+
+    /// The client asked how much there is: all of it counts from now on.
+    pub async fn keep(&self, upload: &Upload) -> Result<()> {
+        if upload.is_broken() {
+            self.land_step(upload, Step::Keep {}).await?;
+        }
+        Ok(())
     }
 
     /// The hash of what is there, if this very process hashed it all.
@@ -173,21 +211,22 @@ impl Registry {
         upload.parts.iter().all(|part| part.origin == self.inner.origin && !part.state.is_empty())
     }
 
+    /// Takes a body into a file: how many bytes are in it, and whether the body came to its end.
     async fn receive(
         &self,
         key: &Key,
         mut body: impl Body,
         mut hasher: Option<&mut Hasher>,
-        received: &mut u64,
-    ) -> Result<()> {
+    ) -> Result<(u64, Result<()>)> {
         // The PUT that closes an upload mostly has no body: no file is made for nothing.
         let mut writer = None;
+        let mut received = 0;
         let mut outcome = Ok(());
         while let Some(chunk) = body.next().await {
             match chunk {
                 Ok(chunk) if chunk.is_empty() => {}
                 Ok(chunk) => {
-                    *received += chunk.len() as u64;
+                    received += chunk.len() as u64;
                     if let Some(hasher) = hasher.as_deref_mut() {
                         hasher.update(&chunk);
                     }
@@ -203,16 +242,22 @@ impl Registry {
                 }
             }
         }
-        if let Some(writer) = writer {
-            writer.finish(Durability::Volatile).await?;
+        let written = match writer {
+            Some(writer) => writer.finish(Durability::Volatile).await?,
+            None => 0,
+        };
+        if written != received {
+            return Err(RegistryError::SizeInvalid { expected: received, received: written });
         }
-        outcome
+        Ok((received, outcome))
     }
 
     /// Lands the next step; `None` where another request was first.
     async fn land_step(&self, upload: &Upload, step: Step) -> Result<Option<Upload>> {
-        let (directory, next) = (layout::upload(&upload.id), upload.version + 1);
-        let landed = versions::land(&self.inner.store, &directory, next, to_json(&step), Durability::Volatile).await?;
+        // Not by way of `versions::land`: that clears away old versions, and every part of an upload counts.
+        let next = upload.version + 1;
+        let key = layout::upload(&upload.id).join(versions::name(next));
+        let landed = self.inner.store.put_new(&key, to_json(&step), Durability::Volatile).await? == PutNew::Created;
         Ok(landed.then(|| Upload { version: next, ..upload.clone() }))
     }
 
@@ -252,7 +297,12 @@ impl Registry {
         match (upload.parts.as_slice(), hasher) {
             ([part], Some(hasher)) => {
                 verify(digest, hasher.finish())?;
-                Ok(layout::upload_part(&upload.id, &part.nonce))
+                let key = layout::upload_part(&upload.id, &part.nonce);
+                let there = self.inner.store.head(&key).await?.map_or(0, |meta| meta.size);
+                if there != part.length {
+                    return Err(RegistryError::SizeInvalid { expected: part.length, received: there });
+                }
+                Ok(key)
             }
             (parts, hasher) => self.concatenate(upload, parts, digest, hasher).await,
         }

@@ -97,7 +97,13 @@ impl Gate {
 
     fn bearer(&self, token: &str) -> Result<Caller, Fault> {
         match self.issuer.verify(token) {
-            Ok((identity, scope)) => Ok(Caller { identity, scope: Some(scope), presented: true }),
+            Ok((identity, scope)) if self.verifier.exists(&identity) => {
+                Ok(Caller { identity, scope: Some(scope), presented: true })
+            }
+            Ok((identity, _)) => {
+                tracing::debug!(%identity, "a bearer token of somebody who is no more was refused");
+                Err(Fault::bad_token())
+            }
             Err(error) => {
                 tracing::debug!(%error, "a bearer token was refused");
                 Err(Fault::bad_token())

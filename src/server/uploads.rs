@@ -59,7 +59,10 @@ pub async fn handle(call: &Call, name: &RepositoryName, id: &str, body: Body) ->
     let registry = call.server.registry();
     let upload = registry.upload(name, id, &call.caller.identity.to_string()).await?;
     match call.parts.method {
-        Method::GET => Ok(accepted(StatusCode::NO_CONTENT, name, &upload)),
+        Method::GET => {
+            registry.keep(&upload).await?;
+            Ok(accepted(StatusCode::NO_CONTENT, name, &upload))
+        }
         Method::PATCH => {
             let (at, length) = place(call)?;
             let grown = registry.append(&upload, at, length, stream(body)).await?;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use regatta::admin::{Problem, ProblemCode};
+use regatta::auth::Configured;
 use regatta::clock::{System, TimeSource};
 use regatta::oci::Digest;
 use regatta::server::documents::Refused;
@@ -163,6 +164,16 @@ async fn a_revoked_role_is_gone_with_the_next_request_whatever_the_token_says() 
     assert_eq!(with_token(&fixture, &pull, Method::GET, "/v2/team/app/manifests/v1").await.status(), 403);
     assert_eq!(fixture.status("robot", Method::GET, "/v2/").await, 401);
     assert_eq!(fixture.status("root", Method::GET, "/v2/team/app/manifests/v1").await, 200);
+}
+
+/// ACCESS.md, "Decisions": from the identity of now.
+#[tokio::test]
+async fn a_token_of_somebody_who_is_no_more_is_refused() {
+    let fixture = Fixture::start().await;
+    let (_, catalog) = token(&fixture, "root", "registry:catalog:*").await;
+    assert_eq!(with_token(&fixture, &catalog, Method::GET, "/v2/_catalog").await.status(), 200);
+    fixture.server.configure(fixture.keys.clone(), Configured::default()).await;
+    assert_eq!(with_token(&fixture, &catalog, Method::GET, "/v2/_catalog").await.status(), 401);
 }
 
 #[tokio::test]
