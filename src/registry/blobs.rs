@@ -94,8 +94,8 @@ impl Registry {
             self.set_link(&register, digest, size, author).await?;
             ticket.settle();
         }
-        // A collector may have condemned the bytes before it could see the link.
-        self.rescue_data(digest).await
+        // A collector may have condemned the bytes before it could see the link; and the link may be gone again.
+        Ok(self.rescue_data(digest).await? && self.head_if_set(&register).await?.is_some())
     }
 
     /// Sets a link, unless it was set lately: what is pushed again is young again to the collector. The journal has

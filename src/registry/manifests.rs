@@ -142,7 +142,7 @@ impl Registry {
         self.enter(incoming.repository).await
     }
 
-    async fn rescue_and_land(&self, incoming: &Incoming<'_>, author: &Author) -> Result<()> {
+    pub(super) async fn rescue_and_land(&self, incoming: &Incoming<'_>, author: &Author) -> Result<()> {
         loop {
             self.rescue_references(incoming.repository, &incoming.manifest, author, 0).await?;
             if !self.rescue_data(&incoming.digest).await? {
@@ -194,7 +194,7 @@ impl Registry {
     }
 
     /// An error that names every missing thing. Blobs must be linked here, children may be manifests or blobs.
-    async fn check_references(&self, incoming: &Incoming<'_>) -> Result<()> {
+    pub(super) async fn check_references(&self, incoming: &Incoming<'_>) -> Result<()> {
         let mut missing = BTreeSet::new();
         for blob in incoming.manifest.blobs() {
             if !self.is_here(incoming.repository, blob, false).await? {
@@ -245,6 +245,13 @@ impl Registry {
                 self.rescue(&link, author).await?;
                 let rescued = self.rescue(&child, author).await?;
                 let required = !named.media_type.is_non_distributable();
+                // The register too, not only the bytes: a client may have deleted the link since the first look.
+                let is_child = manifest.manifests.iter().any(|other| other.digest == named.digest);
+                let is_set =
+                    self.head_if_set(&link).await?.is_some() || (is_child && self.head_if_set(&child).await?.is_some());
+                if required && depth == 0 && !is_set {
+                    return Err(missing());
+                }
                 if !self.rescue_data(&named.digest).await? && required {
                     return Err(missing());
                 }
@@ -315,12 +322,14 @@ impl Registry {
             }
         }
         let late = self.registers_of(repository, digest).await?;
-        if !late.is_empty() {
-            self.journal().record(late.clone()).await?.settle();
+        if late.is_empty() {
+            return Ok(true);
         }
+        let ticket = self.journal().record(late.clone()).await?;
         for tag in late {
             self.end_tag(&tag, Some(digest), author).await?;
         }
+        ticket.settle();
         Ok(true)
     }
 }

@@ -192,6 +192,21 @@ async fn a_manifest_that_names_what_is_missing_is_refused_with_every_name() {
     assert!(matches!(registry.tags(&repository, None, 1).await, Err(RegistryError::NameUnknown(_))));
 }
 
+/// The second look is at the links too: bytes that another repository needs are there all the same.
+#[tokio::test]
+async fn a_link_that_is_deleted_between_the_two_looks_refuses_the_manifest() {
+    let registry = registry().await;
+    let (here, there) = (repository("here"), repository("there"));
+    let (config, layer) = (push_blob(&registry, &here, b"{}").await, push_blob(&registry, &here, b"layer").await);
+    push_blob(&registry, &there, b"layer").await;
+    let bytes = image(&config, &[&layer]);
+    let incoming = Incoming::new(&here, &"v1".parse().unwrap(), Some(&MediaType::oci_manifest()), bytes).unwrap();
+    registry.check_references(&incoming).await.unwrap();
+    registry.delete_blob(&here, &layer, &author()).await.unwrap();
+    let landed = registry.rescue_and_land(&incoming, &author()).await;
+    assert!(matches!(landed, Err(RegistryError::ReferencesUnknown { .. })), "{landed:?}");
+}
+
 #[tokio::test]
 async fn deleting_a_digest_ends_every_tag_that_points_there() {
     let registry = registry().await;

@@ -280,7 +280,7 @@ impl Registry {
         let (upload, hasher) = self.append_with(upload, at, length, body, digest.algorithm()).await?;
         let size = upload.size();
         let whole = self.assemble(&upload, digest, hasher).await?;
-        // The bytes may be condemned between publishing and linking: publish them again, then.
+        // The bytes may be condemned, or the link deleted, between publishing and linking: once more, then.
         loop {
             self.publish(&whole, digest).await?;
             if self.link_blob(&upload.repository, digest, size, author).await? {
