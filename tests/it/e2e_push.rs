@@ -1,5 +1,6 @@
 //! A registry's replica is killed while images are pushed through it.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +12,7 @@ use futures::future::join_all;
 use futures::stream;
 use kube::ResourceExt;
 use regatta::oci::Digest;
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -71,6 +72,7 @@ async fn a_push_through_a_replica_that_is_killed_succeeds_when_it_is_made_again(
     let stage = Stage::new(Role::Shared, "push").await;
     stage.apply(&registry(&stage, "team", PORT, &json!({})));
     stage.serving_at("team", PORT).await;
+    both_replicas_are_reached(&stage).await;
     let blobs: Vec<Bytes> = (0..BLOBS).map(|_| random(2 * HALF)).collect();
     let watching = Watch::begin(&stage, &blobs);
 
@@ -83,6 +85,20 @@ async fn a_push_through_a_replica_that_is_killed_succeeds_when_it_is_made_again(
     within(SERVES, "both replicas serve again", async || {
         let team = stage.object("registries", "team").await;
         when(team["status"]["readyReplicas"] == 2, &team["status"])
+    })
+    .await;
+}
+
+/// A replica that has just turned ready is not yet behind the port of every node: without it, all would go to one.
+async fn both_replicas_are_reached(stage: &Stage) {
+    let remote = stage.remote(PORT, "admin").without_keeping();
+    let mut processes = BTreeSet::new();
+    within(SERVES, "both replicas are reached", async || {
+        let answer = remote.request(Method::GET, "/v2/").send().await.map_err(|error| error.to_string())?;
+        let id = answer.headers()["x-request-id"].to_str().unwrap().to_owned();
+        // What is before the dash names the process.
+        processes.extend(id.split('-').next().map(str::to_owned));
+        when(processes.len() == 2, format!("{processes:?}"))
     })
     .await;
 }
