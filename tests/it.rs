@@ -15,6 +15,8 @@ mod architecture;
 mod crds;
 #[path = "it/replicate_support.rs"]
 mod replicate_support;
+#[path = "it/rights.rs"]
+mod rights;
 
 #[path = "it/registry_access.rs"]
 mod registry_access;

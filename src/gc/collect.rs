@@ -152,7 +152,7 @@ pub async fn collect(
 ) -> (Outcome, Result<(), CollectError>) {
     let mut outcome = Outcome::default();
     let result = if dry_run {
-        look(registry, options, &mut outcome).await.map(|(_, plan)| outcome.planned(&plan))
+        plan_only(registry, options, &mut outcome).await.map(|(_, plan)| outcome.planned(&plan))
     } else {
         collect_held(registry, options, &mut outcome, stop).await
     };
@@ -176,6 +176,16 @@ impl Outcome {
         self.purged = Counts::of(&plan.purge, plan.purge_data.len() + plan.purge_condemned.len());
         self.bytes_freed = plan.bytes_freed();
     }
+}
+
+/// With the real one's clock check, so that it refuses what that one refuses.
+async fn plan_only(
+    registry: &Registry,
+    options: &Options,
+    outcome: &mut Outcome,
+) -> Result<(Survey, Plan), CollectError> {
+    check_clock(registry).await?;
+    look(registry, options, outcome).await
 }
 
 async fn look(registry: &Registry, options: &Options, outcome: &mut Outcome) -> Result<(Survey, Plan), CollectError> {
