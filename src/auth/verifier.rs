@@ -89,7 +89,10 @@ impl Verifier {
             let secrets = self.robots.get(&robot).map(Vec::as_slice).unwrap_or_default();
             return answer(secrets.iter().any(|secret| secret.matches(password)), robot);
         }
-        if let Some(secret) = self.configured.replicators.get(login) {
+        // A replicator that is called like a user must not lock that user out, nor become him.
+        let is_user = self.configured.htpasswd.contains(login)
+            || self.configured.local_admin.as_ref().is_some_and(|(admin, _)| admin == login);
+        if let Some(secret) = self.configured.replicators.get(login).filter(|_| !is_user) {
             return answer(secret.matches(password), Identity::Replicator { name: login.to_owned() });
         }
         if let Some((admin, secret)) = &self.configured.local_admin
@@ -159,6 +162,16 @@ mod tests {
             assert_eq!(verifier.verify_quickly(login, password), Quick::Wrong, "{login}");
         }
         assert!(matches!(verifier.verify_quickly("replicator+hq", "r"), Quick::Known(Identity::Replicator { .. })));
+    }
+
+    #[test]
+    fn a_replicator_called_like_a_user_is_not_asked_in_his_place() {
+        let mut configured = verifier().configured;
+        configured.replicators.insert("alice".to_owned(), SecretHash::of("of the replicator"));
+        let verifier = Verifier::new(configured, HashMap::new());
+        assert_eq!(verifier.verify_quickly("alice", "of the replicator"), Quick::Slow);
+        assert!(verifier.verify_slowly("alice", "of the replicator").is_none());
+        assert!(verifier.verify_slowly("alice", "secret").is_some());
     }
 
     #[test]
