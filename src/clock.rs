@@ -5,8 +5,8 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +14,30 @@ use serde::{Deserialize, Serialize};
 pub trait TimeSource: Send + Sync + fmt::Debug {
     /// Milliseconds since the Unix epoch.
     fn now_millis(&self) -> u64;
+
+    /// Time since some moment of this process's, which never goes back: nobody sets it, but it may stand still while
+    /// the machine sleeps.
+    fn monotonic(&self) -> Duration {
+        static START: OnceLock<Instant> = OnceLock::new();
+        START.get_or_init(Instant::now).elapsed()
+    }
+}
+
+/// A moment by both of a machine's clocks, so that its age is known although one of them stood still (a machine that was
+/// paused) or was set back.
+#[derive(Debug, Clone)]
+pub struct Moment {
+    source: Arc<dyn TimeSource>,
+    millis: u64,
+    monotonic: Duration,
+}
+
+impl Moment {
+    /// How long ago that was: the longer of what the two clocks say.
+    pub fn age(&self) -> Duration {
+        let by_wall = Duration::from_millis(self.source.now_millis().saturating_sub(self.millis));
+        by_wall.max(self.source.monotonic().saturating_sub(self.monotonic))
+    }
 }
 
 /// The machine's clock.
@@ -97,6 +121,12 @@ impl Clock {
         let now = self.source.now_millis();
         *last = if now > floor.0 { (now, 0) } else { after(floor) };
         Hlc { millis: last.0, counter: last.1, origin: self.origin.to_string() }
+    }
+
+    /// The moment of now.
+    pub fn moment(&self) -> Moment {
+        let (millis, monotonic) = (self.source.now_millis(), self.source.monotonic());
+        Moment { source: Arc::clone(&self.source), millis, monotonic }
     }
 
     /// Physical time in milliseconds since the Unix epoch.

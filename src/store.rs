@@ -6,6 +6,7 @@
 //!
 //! Every backend passes the one suite in `store::suite`.
 
+pub mod faulty;
 pub mod fs;
 mod key;
 pub mod memory;
@@ -54,6 +55,12 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
     /// Gives a finished temporary object its name, if no such key exists; `Durable` puts its bytes on disk first,
     /// however it was finished. The temporary is left where it is.
     fn publish<'a>(&'a self, temporary: &'a Key, key: &'a Key, durability: Durability) -> Answer<'a, Published>;
+
+    /// Makes sure that a key which is there survives a power cut: whoever made it may not have come so far yet. False
+    /// where there is none. Backends in which what can be seen is durable only look.
+    fn make_durable<'a>(&'a self, key: &'a Key) -> Answer<'a, bool> {
+        Box::pin(async move { Ok(self.head(key).await?.is_some()) })
+    }
 
     /// Moves a key to a name that does not exist; false where the first does not exist or the second does.
     fn rename<'a>(&'a self, from: &'a Key, to: &'a Key) -> Answer<'a, bool>;

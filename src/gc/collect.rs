@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::plan::{Counts, Options, Plan, plan};
 use super::survey::{Survey, survey};
 use crate::oci::RepositoryName;
-use crate::registry::register::{Author, Cause, Draft, Op};
+use crate::registry::register::{Author, Cause, Draft, Op, Permit};
 use crate::registry::{Register, Registry, RegistryError, hold, journal, layout};
 
 /// How many things are done between two looks at the hold.
@@ -255,7 +255,7 @@ impl Work<'_> {
         let head = self.registry.head(register).await?;
         let Some(head) = head.filter(|head| head.entry.op == from) else { return Ok(false) };
         let draft = Draft::from_entry(&head.entry, to);
-        Ok(self.registry.land(register, Some(&head), &draft, &author()).await?.is_some())
+        Ok(self.registry.land(register, Some(&head), &draft, &author(), Permit::Held).await?.is_some())
     }
 
     async fn turn_all(&self, registers: &[Register], from: Op, to: Op) -> Result<Vec<Register>, CollectError> {

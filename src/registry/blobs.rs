@@ -1,6 +1,7 @@
 //! Blobs: global bytes, and a link for each repository that may read them.
 
-use super::register::{Author, Draft, Head, Op};
+use super::journal::Ticket;
+use super::register::{Author, Draft, Head, Op, Permit};
 use super::{Register, Registry, RegistryError, Result, layout};
 use crate::oci::{Digest, RepositoryName};
 use crate::store::{Durability, Key, Meta, Object};
@@ -27,18 +28,17 @@ impl Registry {
     /// Removes the repository's link. The bytes are the collector's.
     pub async fn delete_blob(&self, repository: &RepositoryName, digest: &Digest, author: &Author) -> Result<()> {
         let register = Register::Link(repository.clone(), digest.clone());
-        let mut ticket = None;
+        let unknown = || RegistryError::BlobUnknown { repository: repository.clone(), digest: digest.clone() };
+        self.head(&register).await?.filter(Head::is_readable).ok_or_else(unknown)?;
+        let ticket = self.journal().record(vec![register.clone()]).await?;
         loop {
-            let head = self.head(&register).await?.filter(Head::is_readable);
-            let Some(head) = head else {
-                return Err(RegistryError::BlobUnknown { repository: repository.clone(), digest: digest.clone() });
+            let Some(head) = self.head(&register).await?.filter(Head::is_readable) else {
+                ticket.settle();
+                return Err(unknown());
             };
-            if ticket.is_none() {
-                ticket = Some(self.journal().record(vec![register.clone()]).await?);
-            }
             let draft = Draft::from_entry(&head.entry, Op::Delete);
-            if self.land(&register, Some(&head), &draft, author).await?.is_some() {
-                ticket.into_iter().for_each(super::journal::Ticket::settle);
+            if self.land(&register, Some(&head), &draft, author, Permit::Recorded(&ticket)).await?.is_some() {
+                ticket.settle();
                 return Ok(());
             }
         }
@@ -91,7 +91,7 @@ impl Registry {
         let fresh = |head: &Head| head.is_set() && head.entry.clock.millis + FRESH_MILLIS > now;
         if !self.head(&register).await?.is_some_and(|head| fresh(&head)) {
             let ticket = self.journal().record(vec![register.clone()]).await?;
-            self.set_link(&register, digest, size, author).await?;
+            self.set_link(&register, digest, size, author, &ticket).await?;
             ticket.settle();
         }
         // A collector may have condemned the bytes before it could see the link; and the link may be gone again.
@@ -106,13 +106,18 @@ impl Registry {
         digest: &Digest,
         size: u64,
         author: &Author,
+        ticket: &Ticket,
     ) -> Result<()> {
         let draft = Draft { op: Op::Set, digest: digest.clone(), media_type: None, size };
         let now = self.inner.clock.now_millis();
         let fresh = |head: &Head| head.is_set() && head.entry.clock.millis + FRESH_MILLIS > now;
         loop {
             let head = self.head(register).await?;
-            if head.as_ref().is_some_and(fresh) || self.land(register, head.as_ref(), &draft, author).await?.is_some() {
+            if head.as_ref().is_some_and(fresh) {
+                return Ok(());
+            }
+            let permit = Permit::Recorded(ticket);
+            if self.land(register, head.as_ref(), &draft, author, permit).await?.is_some() {
                 return Ok(());
             }
         }

@@ -20,6 +20,9 @@ pub enum RegistryError {
     /// The journal could not be written, so nothing else was.
     #[error("the journal could not be written: {0}")]
     Journal(String),
+    /// The write was frozen between its journal record and its landing, for longer than readers look at the record.
+    #[error("the write took longer than 55 minutes from its announcement on, so it was not made; try again")]
+    TooLate,
     /// A collector holds the store read-only.
     #[error("the registry is read-only while garbage is collected; try again later")]
     ReadOnly,

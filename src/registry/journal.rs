@@ -14,12 +14,13 @@ mod reader;
 mod writer;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::{RegistryError, Result, layout::Register};
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment};
 use crate::store::Store;
 
 pub use cursor::Cursor;
@@ -27,6 +28,10 @@ pub use reader::{JournalRead, Seen, claim_all, origins, read, trim};
 
 /// How long a record may stay unsettled and still land, in milliseconds: temporaries are swept after that.
 pub const UNSETTLED_MILLIS: u64 = 3_600_000;
+
+/// How old a record may be when what it names is landed: what lands later might be looked for by nobody. The five
+/// minutes below the hour are for the landing itself, and for clocks that are not quite the readers'.
+pub const LANDING: Duration = Duration::from_mins(55);
 
 /// One record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +55,7 @@ pub struct Record {
 pub struct Journal {
     requests: mpsc::UnboundedSender<writer::Request>,
     bell: Arc<Notify>,
+    clock: Clock,
 }
 
 /// One write in flight: recorded, not yet settled. Dropped unsettled, it stays unsettled: nobody knows then.
@@ -57,6 +63,8 @@ pub struct Journal {
 pub struct Ticket {
     origin: Arc<str>,
     number: u64,
+    /// When the record was asked for: never later than it was made.
+    asked: Moment,
     requests: mpsc::UnboundedSender<writer::Request>,
 }
 
@@ -65,17 +73,18 @@ impl Journal {
     pub(super) fn start(store: Store, clock: Clock) -> Self {
         let (requests, inbox) = mpsc::unbounded_channel();
         let bell = Arc::new(Notify::new());
-        tokio::spawn(writer::Writer::new(store, clock, Arc::clone(&bell)).run(inbox));
-        Self { requests, bell }
+        tokio::spawn(writer::Writer::new(store, clock.clone(), Arc::clone(&bell)).run(inbox));
+        Self { requests, bell, clock }
     }
 
     /// Records that these registers are about to change; returns when the record is on disk.
     pub async fn record(&self, names: Vec<Register>) -> Result<Ticket> {
+        let asked = self.clock.moment();
         let (answer, answered) = oneshot::channel();
         let gone = || RegistryError::Corrupt { key: "journal".into(), why: "its writer has ended".into() };
         self.requests.send(writer::Request::Record { names, answer }).map_err(|_| gone())?;
         let (origin, number) = answered.await.map_err(|_| gone())??;
-        Ok(Ticket { origin, number, requests: self.requests.clone() })
+        Ok(Ticket { origin, number, asked, requests: self.requests.clone() })
     }
 
     /// Waits until this process has written something. Other processes' writes ring nothing: poll for those.
@@ -85,6 +94,11 @@ impl Journal {
 }
 
 impl Ticket {
+    /// An error when the record is so old that nothing may land on it any more: this process was frozen meanwhile.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.asked.age() > LANDING { Err(RegistryError::TooLate) } else { Ok(()) }
+    }
+
     /// The write has landed, lost, or was given up: nobody need look again.
     pub fn settle(self) {
         // A writer that is gone takes no more records either; the record stays unsettled, which is the safe side.

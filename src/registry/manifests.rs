@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use tokio::time::Instant;
 
-use super::register::{Author, Draft, Head, Op};
+use super::journal::Ticket;
+use super::register::{Author, Draft, Head, Op, Permit};
 use super::{Register, Registry, RegistryError, Result, layout, nonce, tags};
 use crate::clock::Hlc;
 use crate::oci::{Descriptor, Digest, Manifest, MediaType, Reference, RepositoryName, Tag};
@@ -122,17 +122,17 @@ impl Registry {
 
     /// Puts a manifest and sets its tags.
     pub async fn put_manifest(&self, incoming: &Incoming<'_>, author: &Author) -> Result<()> {
-        let looked = Instant::now();
+        let looked = self.inner.clock.moment();
         self.check_references(incoming).await?;
         self.publish_bytes(incoming).await?;
         self.enter(incoming.repository).await?;
         let mut names = vec![incoming.register()];
         names.extend(incoming.tag_registers());
         let ticket = self.journal().record(names).await?;
-        if looked.elapsed() > LOOK_AGAIN_AFTER {
+        if looked.age() > LOOK_AGAIN_AFTER {
             self.check_references(incoming).await?;
         }
-        let landed = self.rescue_and_land(incoming, author).await;
+        let landed = self.rescue_and_land(incoming, author, &ticket).await;
         // What failed by our own decision has landed nothing that is not there; what failed in the store may land yet.
         match &landed {
             Err(RegistryError::Store(_)) => {}
@@ -142,13 +142,18 @@ impl Registry {
         self.enter(incoming.repository).await
     }
 
-    pub(super) async fn rescue_and_land(&self, incoming: &Incoming<'_>, author: &Author) -> Result<()> {
+    pub(super) async fn rescue_and_land(
+        &self,
+        incoming: &Incoming<'_>,
+        author: &Author,
+        ticket: &Ticket,
+    ) -> Result<()> {
         loop {
-            self.rescue_references(incoming.repository, &incoming.manifest, author, 0).await?;
+            self.rescue_references(incoming.repository, &incoming.manifest, author, ticket, 0).await?;
             if !self.rescue_data(&incoming.digest).await? {
                 self.publish_bytes(incoming).await?;
             }
-            if self.land_all(incoming, author).await? {
+            if self.land_all(incoming, author, ticket).await? {
                 return Ok(());
             }
         }
@@ -156,7 +161,8 @@ impl Registry {
 
     /// Lands the digest's version, then the tags', with one clock; at the first one lost all is decided anew. Reads
     /// the digest's register again after the tags: it may have been deleted while they were set.
-    async fn land_all(&self, incoming: &Incoming<'_>, author: &Author) -> Result<bool> {
+    async fn land_all(&self, incoming: &Incoming<'_>, author: &Author, ticket: &Ticket) -> Result<bool> {
+        let permit = Permit::Recorded(ticket);
         let register = incoming.register();
         let head = self.head(&register).await?;
         let mut tag_heads = Vec::new();
@@ -167,11 +173,11 @@ impl Registry {
         let version = head.as_ref().map_or(1, |head| head.version + 1);
         self.hint_referrer(incoming.repository, &incoming.manifest, &incoming.digest, incoming.size(), version).await?;
         let draft = incoming.draft();
-        if self.land_at(&register, head.as_ref(), &draft, author, clock.clone()).await?.is_none() {
+        if self.land_at(&register, head.as_ref(), &draft, author, clock.clone(), permit).await?.is_none() {
             return Ok(false);
         }
         for (head, tag) in &tag_heads {
-            if self.land_at(tag, head.as_ref(), &draft, author, clock.clone()).await?.is_none() {
+            if self.land_at(tag, head.as_ref(), &draft, author, clock.clone(), permit).await?.is_none() {
                 return Ok(false);
             }
         }
@@ -232,6 +238,7 @@ impl Registry {
         repository: &'a RepositoryName,
         manifest: &'a Manifest,
         author: &'a Author,
+        ticket: &'a Ticket,
         depth: usize,
     ) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
@@ -242,8 +249,8 @@ impl Registry {
                 };
                 let link = Register::Link(repository.clone(), named.digest.clone());
                 let child = Register::Manifest(repository.clone(), named.digest.clone());
-                self.rescue(&link, author).await?;
-                let rescued = self.rescue(&child, author).await?;
+                self.rescue(&link, author, ticket).await?;
+                let rescued = self.rescue(&child, author, ticket).await?;
                 let required = !named.media_type.is_non_distributable();
                 // The register too, not only the bytes: a client may have deleted the link since the first look.
                 let is_child = manifest.manifests.iter().any(|other| other.digest == named.digest);
@@ -257,7 +264,7 @@ impl Registry {
                 }
                 if rescued && depth < DEEPEST {
                     let inner = self.read_manifest(repository, &named.digest).await?;
-                    self.rescue_references(repository, &inner, author, depth + 1).await?;
+                    self.rescue_references(repository, &inner, author, ticket, depth + 1).await?;
                 }
             }
             Ok(())
@@ -265,13 +272,13 @@ impl Registry {
     }
 
     /// Sets a register that is condemned; true where it was.
-    async fn rescue(&self, register: &Register, author: &Author) -> Result<bool> {
+    async fn rescue(&self, register: &Register, author: &Author, ticket: &Ticket) -> Result<bool> {
         loop {
             let Some(head) = self.head(register).await?.filter(|head| head.entry.op == Op::Condemn) else {
                 return Ok(false);
             };
             let draft = Draft::from_entry(&head.entry, Op::Set);
-            if self.land(register, Some(&head), &draft, author).await?.is_some() {
+            if self.land(register, Some(&head), &draft, author, Permit::Recorded(ticket)).await?.is_some() {
                 return Ok(true);
             }
         }
@@ -292,7 +299,7 @@ impl Registry {
         let mut names = vec![register.clone()];
         names.extend(self.registers_of(repository, digest).await?);
         let ticket = self.journal().record(names).await?;
-        let deleted = self.end_manifest(repository, &register, digest, author).await;
+        let deleted = self.end_manifest(repository, &register, digest, author, &ticket).await;
         if deleted.is_ok() {
             ticket.settle();
         }
@@ -310,14 +317,15 @@ impl Registry {
         register: &Register,
         digest: &Digest,
         author: &Author,
+        ticket: &Ticket,
     ) -> Result<bool> {
         for tag in self.registers_of(repository, digest).await? {
-            self.end_tag(&tag, Some(digest), author).await?;
+            self.end_tag(&tag, Some(digest), author, ticket).await?;
         }
         loop {
             let Some(head) = self.head(register).await?.filter(Head::is_readable) else { return Ok(false) };
             let draft = Draft::from_entry(&head.entry, Op::Delete);
-            if self.land(register, Some(&head), &draft, author).await?.is_some() {
+            if self.land(register, Some(&head), &draft, author, Permit::Recorded(ticket)).await?.is_some() {
                 break;
             }
         }
@@ -327,7 +335,7 @@ impl Registry {
         }
         let ticket = self.journal().record(late.clone()).await?;
         for tag in late {
-            self.end_tag(&tag, Some(digest), author).await?;
+            self.end_tag(&tag, Some(digest), author, &ticket).await?;
         }
         ticket.settle();
         Ok(true)

@@ -8,7 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Registry, Result, layout::Register, versions};
+use super::{Registry, Result, journal::Ticket, layout::Register, versions};
 use crate::clock::Hlc;
 use crate::oci::{Digest, MediaType};
 use crate::store::Durability;
@@ -137,6 +137,24 @@ impl Draft {
     }
 }
 
+/// Why a version may be landed.
+#[derive(Debug, Clone, Copy)]
+pub enum Permit<'a> {
+    /// A journal record names the register, and is not too old.
+    Recorded(&'a Ticket),
+    /// The store is held read-only by who lands it: nobody need be told.
+    Held,
+}
+
+impl Permit<'_> {
+    fn check(self) -> Result<()> {
+        match self {
+            Self::Recorded(ticket) => ticket.check(),
+            Self::Held => Ok(()),
+        }
+    }
+}
+
 impl Registry {
     /// The register's newest entry.
     pub async fn head(&self, register: &Register) -> Result<Option<Head>> {
@@ -154,16 +172,18 @@ impl Registry {
         Ok(self.head(register).await?.filter(Head::is_set))
     }
 
-    /// Lands the version after `head`; `None` where another writer was first.
+    /// Lands the version after `head`; `None` where another writer was first. The journal has named the register:
+    /// `permit` says so, and for how long that is good.
     pub async fn land(
         &self,
         register: &Register,
         head: Option<&Head>,
         draft: &Draft,
         author: &Author,
+        permit: Permit<'_>,
     ) -> Result<Option<Head>> {
         let clock = self.inner.clock.tick(head.map(|head| &head.entry.clock));
-        self.land_at(register, head, draft, author, clock).await
+        self.land_at(register, head, draft, author, clock, permit).await
     }
 
     /// As [`Self::land`], with a clock of the caller's: several registers of one request share it. It must be
@@ -175,10 +195,12 @@ impl Registry {
         draft: &Draft,
         author: &Author,
         clock: Hlc,
+        permit: Permit<'_>,
     ) -> Result<Option<Head>> {
         let version = head.map_or(1, |head| head.version + 1);
         let entry = draft.entry(clock, author);
         let (key, store) = (register.key(), &self.inner.store);
+        permit.check()?;
         if !versions::land(store, &key, version, to_json(&entry), Durability::Durable).await? {
             return Ok(None);
         }

@@ -1,6 +1,7 @@
 //! Tags: one register each, listed by names alone.
 
-use super::register::{Author, Draft, Head, Op};
+use super::journal::Ticket;
+use super::register::{Author, Draft, Head, Op, Permit};
 use super::{Register, Registry, RegistryError, Result, layout};
 use crate::oci::{Digest, Reference, RepositoryName, Tag};
 
@@ -68,20 +69,26 @@ impl Registry {
         let register = Register::Tag(repository.clone(), tag.clone());
         self.tag(repository, tag).await?;
         let ticket = self.journal().record(vec![register.clone()]).await?;
-        let ended = self.end_tag(&register, None, author).await;
+        let ended = self.end_tag(&register, None, author, &ticket).await;
         ticket.settle();
         if ended? { Ok(()) } else { Err(unknown(repository, tag.clone().into())) }
     }
 
     /// Ends a tag, if it is set and (where one is given) points to this digest. The journal has named it.
-    pub(super) async fn end_tag(&self, register: &Register, only: Option<&Digest>, author: &Author) -> Result<bool> {
+    pub(super) async fn end_tag(
+        &self,
+        register: &Register,
+        only: Option<&Digest>,
+        author: &Author,
+        ticket: &Ticket,
+    ) -> Result<bool> {
         loop {
             let head = self.head_if_set(register).await?;
             let Some(head) = head.filter(|head| only.is_none_or(|only| head.entry.digest == *only)) else {
                 return Ok(false);
             };
             let draft = Draft::from_entry(&head.entry, Op::Delete);
-            if self.land(register, Some(&head), &draft, author).await?.is_some() {
+            if self.land(register, Some(&head), &draft, author, Permit::Recorded(ticket)).await?.is_some() {
                 return Ok(true);
             }
         }

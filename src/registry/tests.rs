@@ -1,12 +1,15 @@
 //! The domain, over a store in memory and one in a directory.
 
+mod landing;
+mod time;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::stream;
 
 use super::manifests::Incoming;
-use super::register::{Author, Cause, Draft, Head, Op};
+use super::register::{Author, Cause, Draft, Head, Op, Permit};
 use super::{Register, Registry, RegistryError, hold, journal};
 use crate::clock::System;
 use crate::oci::{Digest, MediaType, Reference, RepositoryName};
@@ -43,7 +46,7 @@ pub(crate) async fn push_blob(registry: &Registry, repository: &RepositoryName, 
     digest
 }
 
-fn image(config: &Digest, layers: &[&Digest]) -> Bytes {
+pub(crate) fn image(config: &Digest, layers: &[&Digest]) -> Bytes {
     let descriptor =
         |digest: &Digest| serde_json::json!({"mediaType": "application/vnd.example", "digest": digest, "size": 1});
     let layers: Vec<_> = layers.iter().map(|digest| descriptor(digest)).collect();
@@ -52,7 +55,12 @@ fn image(config: &Digest, layers: &[&Digest]) -> Bytes {
         .into()
 }
 
-async fn put(registry: &Registry, repository: &RepositoryName, reference: &str, bytes: Bytes) -> super::Result<Digest> {
+pub(crate) async fn put(
+    registry: &Registry,
+    repository: &RepositoryName,
+    reference: &str,
+    bytes: Bytes,
+) -> super::Result<Digest> {
     let reference: Reference = reference.parse().unwrap();
     let incoming = Incoming::new(repository, &reference, Some(&MediaType::oci_manifest()), bytes)?;
     registry.put_manifest(&incoming, &author()).await?;
@@ -203,7 +211,8 @@ async fn a_link_that_is_deleted_between_the_two_looks_refuses_the_manifest() {
     let incoming = Incoming::new(&here, &"v1".parse().unwrap(), Some(&MediaType::oci_manifest()), bytes).unwrap();
     registry.check_references(&incoming).await.unwrap();
     registry.delete_blob(&here, &layer, &author()).await.unwrap();
-    let landed = registry.rescue_and_land(&incoming, &author()).await;
+    let ticket = registry.journal().record(Vec::new()).await.unwrap();
+    let landed = registry.rescue_and_land(&incoming, &author(), &ticket).await;
     assert!(matches!(landed, Err(RegistryError::ReferencesUnknown { .. })), "{landed:?}");
 }
 
@@ -286,7 +295,7 @@ async fn what_was_condemned_is_taken_back_by_a_manifest_that_names_it() {
         let register = Register::Link(repository.clone(), digest.clone());
         let head = registry.head(&register).await.unwrap().unwrap();
         let draft = Draft::from_entry(&head.entry, Op::Condemn);
-        registry.land(&register, Some(&head), &draft, &author()).await.unwrap().unwrap();
+        registry.land(&register, Some(&head), &draft, &author(), Permit::Held).await.unwrap().unwrap();
         assert!(registry.condemn_data(digest, 1).await.unwrap());
     }
     // HEAD says no, so that a pusher uploads it again; GET still serves.

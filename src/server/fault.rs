@@ -143,7 +143,7 @@ impl From<RegistryError> for Fault {
             RegistryError::Store(StoreError::Io { .. } | StoreError::Unsuitable { .. })
             | RegistryError::Corrupt { .. }
             | RegistryError::Journal(_) => Self::unknown(&error),
-            RegistryError::ReadOnly => Self::unavailable(message),
+            RegistryError::ReadOnly | RegistryError::TooLate => Self::unavailable(message),
             RegistryError::BlobUnknown { digest, .. } => {
                 with(StatusCode::NOT_FOUND, Code::BlobUnknown).with_detail(json!({ "digest": digest }))
             }

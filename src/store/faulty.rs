@@ -1,0 +1,172 @@
+//! A store that tells what is done to it and fails on command, for tests of what is above it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+
+use super::{
+    Answer, Backend, Capacity, Child, Durability, Key, Meta, Object, Published, PutNew, Store, StoreError, Writer,
+};
+
+/// What is about to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// [`Backend::put_new`]
+    PutNew,
+    /// [`Backend::read`]
+    Read,
+    /// [`Backend::open`]
+    Open,
+    /// [`Backend::head`]
+    Head,
+    /// [`Backend::children`]
+    Children,
+    /// [`Backend::delete`]
+    Delete,
+    /// [`Backend::temporary`]
+    Temporary,
+    /// [`Writer::write`]
+    Write,
+    /// [`Writer::finish`]
+    Finish,
+    /// [`Backend::publish`], by the name that is made.
+    Publish,
+    /// [`Backend::rename`], by the name that is moved.
+    Rename,
+    /// [`Backend::make_durable`]
+    MakeDurable,
+}
+
+impl Operation {
+    /// Whether the store is another one afterwards.
+    pub fn changes(self) -> bool {
+        match self {
+            Self::PutNew
+            | Self::Delete
+            | Self::Temporary
+            | Self::Write
+            | Self::Finish
+            | Self::Publish
+            | Self::Rename => true,
+            Self::Read | Self::Open | Self::Head | Self::Children | Self::MakeDurable => false,
+        }
+    }
+}
+
+/// Told of each operation before it is done; `false` makes it fail.
+type Judge = Arc<dyn Fn(Operation, &Key) -> bool + Send + Sync>;
+
+/// Another store, with somebody who watches.
+#[derive(Clone)]
+pub struct FaultyStore {
+    inner: Store,
+    judge: Judge,
+    ahead: Arc<AtomicU64>,
+}
+
+impl std::fmt::Debug for FaultyStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FaultyStore").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
+impl FaultyStore {
+    /// Asks `judge` before each operation, and fails where that says `false`.
+    pub fn new(inner: Store, judge: impl Fn(Operation, &Key) -> bool + Send + Sync + 'static) -> Self {
+        Self { inner, judge: Arc::new(judge), ahead: Arc::default() }
+    }
+
+    /// Puts the store's own clock ahead of what it was.
+    pub fn advance(&self, by: Duration) {
+        self.ahead.fetch_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn ask<'a, T: Send + 'a>(&'a self, operation: Operation, key: &Key, answer: Answer<'a, T>) -> Answer<'a, T> {
+        if (self.judge)(operation, key) { answer } else { Box::pin(std::future::ready(Err(failure(key)))) }
+    }
+}
+
+fn failure(key: &Key) -> StoreError {
+    StoreError::io("being told to fail at", key, std::io::Error::other("told to"))
+}
+
+impl Backend for FaultyStore {
+    fn put_new<'a>(&'a self, key: &'a Key, value: Bytes, durability: Durability) -> Answer<'a, PutNew> {
+        self.ask(Operation::PutNew, key, Box::pin(async move { self.inner.put_new(key, value, durability).await }))
+    }
+
+    fn read<'a>(&'a self, key: &'a Key) -> Answer<'a, Option<Bytes>> {
+        self.ask(Operation::Read, key, Box::pin(async move { self.inner.read(key).await }))
+    }
+
+    fn open<'a>(&'a self, key: &'a Key) -> Answer<'a, Option<Object>> {
+        self.ask(Operation::Open, key, Box::pin(async move { self.inner.open(key).await }))
+    }
+
+    fn head<'a>(&'a self, key: &'a Key) -> Answer<'a, Option<Meta>> {
+        self.ask(Operation::Head, key, Box::pin(async move { self.inner.head(key).await }))
+    }
+
+    fn children<'a>(&'a self, directory: &'a Key, after: Option<&'a str>, limit: usize) -> Answer<'a, Vec<Child>> {
+        let listed = Box::pin(async move { self.inner.children(directory, after, limit).await });
+        self.ask(Operation::Children, directory, listed)
+    }
+
+    fn delete<'a>(&'a self, key: &'a Key) -> Answer<'a, bool> {
+        self.ask(Operation::Delete, key, Box::pin(async move { self.inner.delete(key).await }))
+    }
+
+    fn temporary<'a>(&'a self, key: &'a Key) -> Answer<'a, Box<dyn Writer>> {
+        let begun = Box::pin(async move {
+            let inner = self.inner.temporary(key).await?;
+            Ok(Box::new(FaultyWriter { inner, judge: Arc::clone(&self.judge), key: key.clone() }) as Box<dyn Writer>)
+        });
+        self.ask(Operation::Temporary, key, begun)
+    }
+
+    fn publish<'a>(&'a self, temporary: &'a Key, key: &'a Key, durability: Durability) -> Answer<'a, Published> {
+        let published = Box::pin(async move { self.inner.publish(temporary, key, durability).await });
+        self.ask(Operation::Publish, key, published)
+    }
+
+    fn make_durable<'a>(&'a self, key: &'a Key) -> Answer<'a, bool> {
+        self.ask(Operation::MakeDurable, key, Box::pin(async move { self.inner.make_durable(key).await }))
+    }
+
+    fn rename<'a>(&'a self, from: &'a Key, to: &'a Key) -> Answer<'a, bool> {
+        self.ask(Operation::Rename, from, Box::pin(async move { self.inner.rename(from, to).await }))
+    }
+
+    fn now(&self) -> Answer<'_, SystemTime> {
+        let ahead = Duration::from_millis(self.ahead.load(Ordering::Relaxed));
+        Box::pin(async move { Ok(self.inner.now().await? + ahead) })
+    }
+
+    fn capacity(&self) -> Answer<'_, Option<Capacity>> {
+        self.inner.capacity()
+    }
+}
+
+struct FaultyWriter {
+    inner: Box<dyn Writer>,
+    judge: Judge,
+    key: Key,
+}
+
+impl Writer for FaultyWriter {
+    fn write(&mut self, bytes: Bytes) -> Answer<'_, ()> {
+        if (self.judge)(Operation::Write, &self.key) {
+            return self.inner.write(bytes);
+        }
+        Box::pin(std::future::ready(Err(failure(&self.key))))
+    }
+
+    fn finish(self: Box<Self>, durability: Durability) -> Answer<'static, u64> {
+        if (self.judge)(Operation::Finish, &self.key) {
+            return self.inner.finish(durability);
+        }
+        Box::pin(std::future::ready(Err(failure(&self.key))))
+    }
+}
