@@ -7,9 +7,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::plan::{Counts, Options, Plan, plan};
-use super::survey::{Survey, survey};
-use crate::oci::RepositoryName;
+use super::plan::{Counts, Options, Orphan, Plan, Turn, plan};
+use super::survey::{Item, Survey, survey};
 use crate::registry::register::{Author, Cause, Draft, Op, Permit};
 use crate::registry::{Register, Registry, RegistryError, hold, journal, layout};
 
@@ -250,57 +249,62 @@ fn author() -> Author {
 }
 
 impl Work<'_> {
-    /// Appends an op to a register whose head has another one; false where a writer was first.
-    async fn turn(&self, register: &Register, from: Op, to: Op) -> Result<bool, CollectError> {
-        let head = self.registry.head(register).await?;
-        let Some(head) = head.filter(|head| head.entry.op == from) else { return Ok(false) };
-        let draft = Draft::from_entry(&head.entry, to);
-        Ok(self.registry.land(register, Some(&head), &draft, &author(), Permit::Held).await?.is_some())
-    }
-
-    async fn turn_all(&self, registers: &[Register], from: Op, to: Op) -> Result<Vec<Register>, CollectError> {
-        let mut turned = Vec::new();
-        for batch in registers.chunks(BATCH) {
-            self.holding.check(self.stop).await?;
-            for register in batch {
-                if self.turn(register, from, to).await? {
-                    turned.push(register.clone());
-                }
-            }
+    /// Gives a register its next version, if it still is what was surveyed; false where a writer was first. Not only
+    /// its op counts: one that was set again is young again.
+    async fn turn(&self, turn: &Turn, to: Op) -> Result<bool, CollectError> {
+        let Some(head) = self.registry.head(&turn.register).await? else { return Ok(false) };
+        if Item::of(&head) != Some(turn.seen) {
+            return Ok(false);
         }
-        Ok(turned)
+        let draft = Draft::from_entry(&head.entry, to);
+        Ok(self.registry.land(&turn.register, Some(&head), &draft, &author(), Permit::Held).await?.is_some())
     }
 
     async fn rescue(&self, plan: &Plan, outcome: &mut Outcome) -> Result<(), CollectError> {
-        let registers = self.turn_all(&plan.rescue, Op::Condemn, Op::Set).await?;
-        let mut data = 0;
-        for digest in &plan.rescue_data {
-            data += usize::from(self.registry.rescue_data(digest).await?);
+        for batch in plan.rescue.chunks(BATCH) {
+            self.holding.check(self.stop).await?;
+            for turn in batch {
+                if self.turn(turn, Op::Set).await? {
+                    outcome.rescued.add(&turn.register);
+                }
+            }
         }
-        outcome.rescued = add(outcome.rescued, Counts::of(&registers, data));
+        for digest in &plan.rescue_data {
+            outcome.rescued.blobs += u64::from(self.registry.rescue_data(digest).await?);
+        }
         Ok(())
     }
 
     async fn condemn(&self, plan: &Plan, outcome: &mut Outcome) -> Result<(), CollectError> {
-        let registers = self.turn_all(&plan.condemn, Op::Set, Op::Condemn).await?;
-        let mut data = 0;
+        for batch in plan.condemn.chunks(BATCH) {
+            self.holding.check(self.stop).await?;
+            for turn in batch {
+                if self.turn(turn, Op::Condemn).await? {
+                    outcome.condemned.add(&turn.register);
+                }
+            }
+        }
         for batch in plan.condemn_data.chunks(BATCH) {
             self.holding.check(self.stop).await?;
             let now = self.registry.clock().now_millis();
             for (digest, _) in batch {
-                data += usize::from(self.registry.condemn_data(digest, now).await?);
+                outcome.condemned.blobs += u64::from(self.registry.condemn_data(digest, now).await?);
             }
         }
-        outcome.condemned = add(outcome.condemned, Counts::of(&registers, data));
         Ok(())
     }
 
-    /// Manifests before what they name, links, then bytes.
+    /// Manifests before what they name, links, then bytes. What a run that was interrupted leaves of hints and of the
+    /// catalog, the next one finds in its own survey.
     async fn purge(&self, plan: &Plan, survey: &Survey, outcome: &mut Outcome) -> Result<(), CollectError> {
-        let registers = self.turn_all(&plan.purge, Op::Condemn, Op::Delete).await?;
-        outcome.purged = add(outcome.purged, Counts::of(&registers, 0));
-        for register in &registers {
-            self.forget(register, survey).await?;
+        for batch in plan.purge.chunks(BATCH) {
+            self.holding.check(self.stop).await?;
+            for turn in batch.iter().filter(|turn| turn.seen.condemned) {
+                if self.turn(turn, Op::Delete).await? {
+                    outcome.purged.add(&turn.register);
+                    self.forget_hints(turn, survey).await?;
+                }
+            }
         }
         for batch in plan.purge_data.chunks(BATCH) {
             self.holding.check(self.stop).await?;
@@ -311,33 +315,51 @@ impl Work<'_> {
                 }
             }
         }
-        self.forget_empty(&registers).await
+        self.forget_orphans(plan).await?;
+        self.mend_catalog(plan).await
     }
 
-    /// The hints that a purged manifest left under its subject.
-    async fn forget(&self, register: &Register, survey: &Survey) -> Result<(), CollectError> {
-        let Register::Manifest(name, digest) = register else { return Ok(()) };
-        let named = survey.repositories.get(name).and_then(|repository| repository.named.get(digest));
-        if let Some(subject) = named.and_then(|named| named.subject.as_ref()) {
-            self.registry.forget_referrer(name, subject, digest).await?;
+    /// The hints that a manifest left which was purged just now. Whoever pushes it anew makes one of a later version.
+    async fn forget_hints(&self, turn: &Turn, survey: &Survey) -> Result<(), CollectError> {
+        let Register::Manifest(name, digest) = &turn.register else { return Ok(()) };
+        let hints = survey.repositories.get(name).map(|repository| repository.hints.as_slice()).unwrap_or_default();
+        for hint in hints.iter().filter(|hint| hint.referrer == *digest && hint.version <= turn.seen.version + 1) {
+            self.registry.forget_hint(name, hint).await?;
         }
         Ok(())
     }
 
-    async fn forget_empty(&self, registers: &[Register]) -> Result<(), CollectError> {
-        let mut names: Vec<&RepositoryName> = registers.iter().map(Register::repository).collect();
-        names.sort();
-        names.dedup();
-        for name in names {
+    async fn forget_orphans(&self, plan: &Plan) -> Result<(), CollectError> {
+        for batch in plan.forget.chunks(BATCH) {
+            self.holding.check(self.stop).await?;
+            for orphan in batch {
+                if orphan.ended || self.end_what_never_came(orphan).await? {
+                    self.registry.forget_hint(&orphan.repository, &orphan.hint).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the first version of a register that has none, so that the hint's name is nobody's any more: a push that
+    /// comes after this makes one of the second version.
+    async fn end_what_never_came(&self, orphan: &Orphan) -> Result<bool, CollectError> {
+        let register = Register::Manifest(orphan.repository.clone(), orphan.hint.referrer.clone());
+        let draft = Draft { op: Op::Delete, digest: orphan.hint.referrer.clone(), media_type: None, size: 0 };
+        let landed = self.registry.land(&register, None, &draft, &author(), Permit::Held).await?.is_some();
+        Ok(landed && orphan.hint.version <= 1)
+    }
+
+    async fn mend_catalog(&self, plan: &Plan) -> Result<(), CollectError> {
+        for name in &plan.leave {
             if self.registry.is_empty(name).await? {
                 self.holding.check(self.stop).await?;
                 self.registry.forget_repository(name).await?;
             }
         }
+        for name in &plan.enter {
+            self.registry.enter(name).await?;
+        }
         Ok(())
     }
-}
-
-fn add(a: Counts, b: Counts) -> Counts {
-    Counts { manifests: a.manifests + b.manifests, links: a.links + b.links, blobs: a.blobs + b.blobs }
 }

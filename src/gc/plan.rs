@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::survey::{Item, Repository, Survey};
 use crate::oci::{Digest, RepositoryName};
 use crate::registry::Register;
-use crate::registry::enumerate::Trashed;
+use crate::registry::enumerate::{Hint, Trashed};
 
 /// What a person asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,23 +18,49 @@ pub struct Options {
     pub window_millis: u64,
 }
 
+/// A register that is to get its next version, if it still is what it was surveyed to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Turn {
+    /// Which.
+    pub register: Register,
+    /// What it was.
+    pub seen: Item,
+}
+
 /// What is to be done, in the order in which it must be.
 #[derive(Debug, Default, Clone)]
 pub struct Plan {
     /// Registers to set again, then.
-    pub rescue: Vec<Register>,
+    pub rescue: Vec<Turn>,
     /// bytes to take out of the trash.
     pub rescue_data: BTreeSet<Digest>,
     /// Registers to condemn: manifests, then links.
-    pub condemn: Vec<Register>,
+    pub condemn: Vec<Turn>,
     /// Bytes to put into the trash: size.
     pub condemn_data: Vec<(Digest, u64)>,
     /// Registers to end: manifests, then links.
-    pub purge: Vec<Register>,
+    pub purge: Vec<Turn>,
     /// Bytes to remove that are in the trash.
     pub purge_data: Vec<Trashed>,
     /// Bytes to remove that this very plan puts into the trash.
     pub purge_condemned: Vec<(Digest, u64)>,
+    /// Hints of manifests that are deleted or never came: left by clients, or by a run that was interrupted.
+    pub forget: Vec<Orphan>,
+    /// Names in the catalog of repositories in which nothing is left.
+    pub leave: Vec<RepositoryName>,
+    /// Names of repositories that the catalog lacks.
+    pub enter: Vec<RepositoryName>,
+}
+
+/// A hint whose manifest is not there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Orphan {
+    /// Where.
+    pub repository: RepositoryName,
+    /// Which.
+    pub hint: Hint,
+    /// Whether the manifest was deleted. Otherwise it has never had a version.
+    pub ended: bool,
 }
 
 /// Numbers of things.
@@ -50,19 +76,37 @@ pub struct Counts {
 
 impl Counts {
     /// Of registers and of bytes.
-    pub fn of(registers: &[Register], blobs: usize) -> Self {
-        registers.iter().fold(Self { blobs: blobs as u64, ..Self::default() }, |counts, register| match register {
-            Register::Manifest(..) => Self { manifests: counts.manifests + 1, ..counts },
-            Register::Link(..) => Self { links: counts.links + 1, ..counts },
-            Register::Tag(..) => counts,
-        })
+    pub fn of(turns: &[Turn], blobs: usize) -> Self {
+        let mut counts = Self { blobs: blobs as u64, ..Self::default() };
+        turns.iter().for_each(|turn| counts.add(&turn.register));
+        counts
+    }
+
+    /// One more.
+    pub fn add(&mut self, register: &Register) {
+        match register {
+            Register::Manifest(..) => self.manifests += 1,
+            Register::Link(..) => self.links += 1,
+            Register::Tag(..) => {}
+        }
     }
 }
 
 impl Plan {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        let Self { rescue, rescue_data, condemn, condemn_data, purge, purge_data, purge_condemned } = self;
+        let Self {
+            rescue,
+            rescue_data,
+            condemn,
+            condemn_data,
+            purge,
+            purge_data,
+            purge_condemned,
+            forget,
+            leave,
+            enter,
+        } = self;
         rescue.is_empty()
             && rescue_data.is_empty()
             && condemn.is_empty()
@@ -70,6 +114,9 @@ impl Plan {
             && purge.is_empty()
             && purge_data.is_empty()
             && purge_condemned.is_empty()
+            && forget.is_empty()
+            && leave.is_empty()
+            && enter.is_empty()
     }
 
     /// Bytes that come free.
@@ -110,11 +157,12 @@ pub fn plan(survey: &Survey, options: &Options, now: u64) -> Plan {
     plan.condemn.sort_by_key(is_link);
     plan.purge.sort_by_key(is_link);
     plan.data(survey, options, now, &kept, &remaining);
+    plan.names(survey);
     plan
 }
 
-fn is_link(register: &Register) -> bool {
-    matches!(register, Register::Link(..))
+fn is_link(turn: &Turn) -> bool {
+    matches!(turn.register, Register::Link(..))
 }
 
 impl Plan {
@@ -134,16 +182,16 @@ impl Plan {
             kept.insert(digest.clone());
             remaining.insert(digest.clone());
             if item.condemned {
-                self.rescue.push(register);
+                self.rescue.push(Turn { register, seen: *item });
             }
             return;
         }
         let condemned_at = if item.condemned { item.since } else { now };
         if !item.condemned {
-            self.condemn.push(register.clone());
+            self.condemn.push(Turn { register: register.clone(), seen: *item });
         }
         if condemned_at + options.window_millis <= now {
-            self.purge.push(register);
+            self.purge.push(Turn { register, seen: *item });
         } else {
             remaining.insert(digest.clone());
         }
@@ -179,6 +227,50 @@ impl Plan {
             if trashed.at + options.window_millis <= now {
                 self.purge_data.push(trashed.clone());
             }
+        }
+    }
+}
+
+impl Plan {
+    /// What can be made from the registers, and is made to agree with them: hints and the catalog.
+    fn names(&mut self, survey: &Survey) {
+        let purged: BTreeSet<&Register> = self.purge.iter().map(|turn| &turn.register).collect();
+        let coming: BTreeSet<&RepositoryName> = survey.unsettled.iter().map(Register::repository).collect();
+        let (mut forget, mut full) = (Vec::new(), BTreeSet::new());
+        for (name, repository) in &survey.repositories {
+            let hints = repository.hints.iter().filter(|hint| repository.is_orphan(hint));
+            let hints = hints
+                .filter(|hint| !survey.unsettled.contains(&Register::Manifest(name.clone(), hint.referrer.clone())));
+            forget.extend(hints.map(|hint| {
+                let ended = repository.ended.contains_key(&hint.referrer);
+                Orphan { repository: name.clone(), hint: hint.clone(), ended }
+            }));
+            let stays = |register: Register| !purged.contains(&register);
+            let mut manifests = repository
+                .manifests
+                .iter()
+                .map(|(digest, item)| (stays(Register::Manifest(name.clone(), digest.clone())), item.condemned));
+            let mut links = repository.links.keys().map(|digest| stays(Register::Link(name.clone(), digest.clone())));
+            if manifests.clone().any(|(stays, condemned)| stays && !condemned) && !survey.catalog.contains(name) {
+                self.enter.push(name.clone());
+            }
+            if !repository.tagged.is_empty() || manifests.any(|(stays, _)| stays) || links.any(|stays| stays) {
+                full.insert(name);
+            }
+        }
+        let empty = survey.catalog.iter().filter(|name| !full.contains(name) && !coming.contains(name));
+        let leave = empty.cloned().collect();
+        (self.forget, self.leave) = (forget, leave);
+    }
+}
+
+impl Repository {
+    /// Whether a hint's manifest is deleted or never came. A hint of a later version than the deletion is a push's that
+    /// is about to land, or lost.
+    fn is_orphan(&self, hint: &Hint) -> bool {
+        match self.ended.get(&hint.referrer) {
+            Some(ended) => hint.version <= *ended,
+            None => !self.manifests.contains_key(&hint.referrer),
         }
     }
 }
@@ -232,152 +324,4 @@ fn reach(name: &RepositoryName, repository: &Repository, survey: &Survey, option
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::super::survey::Named;
-    use super::*;
-
-    const NOW: u64 = 1_000_000;
-
-    fn digest(n: u8) -> Digest {
-        Digest::sha256(&[n])
-    }
-
-    fn options() -> Options {
-        Options { untagged: true, grace_millis: 0, window_millis: 0 }
-    }
-
-    fn set(since: u64) -> Item {
-        Item { since, condemned: false }
-    }
-
-    /// Manifest n names blobs 100+n and whatever is given.
-    fn repository(manifests: &[(u8, &[u8], Option<u8>)], tagged: &[u8]) -> Survey {
-        let mut repository =
-            Repository { tagged: tagged.iter().map(|n| digest(*n)).collect(), ..Repository::default() };
-        let mut survey = Survey::default();
-        for (n, children, subject) in manifests {
-            let mut references: Vec<Digest> = children.iter().map(|n| digest(*n)).collect();
-            references.push(digest(100 + n));
-            repository.links.insert(digest(100 + n), set(1));
-            repository.manifests.insert(digest(*n), set(1));
-            repository.named.insert(digest(*n), Named { references, subject: subject.map(digest) });
-            survey.data.insert(digest(*n), (10, 1));
-            survey.data.insert(digest(100 + n), (1000, 1));
-        }
-        survey.repositories = BTreeMap::from([("a".parse().unwrap(), repository)]);
-        survey
-    }
-
-    fn purged(plan: &Plan) -> BTreeSet<Digest> {
-        plan.purge_condemned.iter().map(|(digest, _)| digest.clone()).collect()
-    }
-
-    #[test]
-    fn what_no_tag_reaches_goes_with_its_blobs_and_what_a_tag_reaches_stays() {
-        let survey = repository(&[(1, &[], None), (2, &[], None)], &[1]);
-        let plan = plan(&survey, &options(), NOW);
-        assert_eq!(purged(&plan), BTreeSet::from([digest(2), digest(102)]));
-        assert_eq!(plan.bytes_freed(), 1010);
-        assert_eq!(Counts::of(&plan.purge, 2), Counts { manifests: 1, links: 1, blobs: 2 });
-    }
-
-    #[test]
-    fn children_of_an_index_and_referrers_of_what_is_kept_are_kept() {
-        let survey = repository(&[(1, &[2], None), (2, &[], None), (3, &[], Some(2)), (4, &[], Some(9))], &[1]);
-        assert_eq!(purged(&plan(&survey, &options(), NOW)), BTreeSet::from([digest(4), digest(104)]));
-    }
-
-    #[test]
-    fn without_untagged_every_manifest_stays_and_loose_blobs_go() {
-        let mut survey = repository(&[(1, &[], None)], &[]);
-        survey.repositories.values_mut().for_each(|r| {
-            r.links.insert(digest(200), set(1));
-        });
-        survey.data.insert(digest(200), (5, 1));
-        let plan = plan(&survey, &Options { untagged: false, ..options() }, NOW);
-        assert_eq!(purged(&plan), BTreeSet::from([digest(200)]));
-    }
-
-    #[test]
-    fn what_is_younger_than_the_grace_period_stays() {
-        let survey = repository(&[(1, &[], None)], &[]);
-        assert!(plan(&survey, &Options { grace_millis: NOW, ..options() }, NOW).is_empty());
-    }
-
-    #[test]
-    fn what_an_unsettled_record_names_stays() {
-        let mut survey = repository(&[(1, &[], None)], &[]);
-        survey.unsettled.insert(Register::Manifest("a".parse().unwrap(), digest(1)));
-        assert!(plan(&survey, &options(), NOW).is_empty());
-    }
-
-    #[test]
-    fn a_repository_that_cannot_be_read_keeps_everything() {
-        let mut survey = repository(&[(1, &[], None), (2, &[], None)], &[1]);
-        survey.repositories.values_mut().for_each(|r| r.unreadable = true);
-        assert!(plan(&survey, &options(), NOW).is_empty());
-    }
-
-    #[test]
-    fn within_the_window_things_are_condemned_and_not_purged() {
-        let survey = repository(&[(1, &[], None)], &[]);
-        let plan = plan(&survey, &Options { window_millis: 10, ..options() }, NOW);
-        assert_eq!((plan.condemn.len(), plan.condemn_data.len()), (2, 2));
-        assert!(plan.purge.is_empty() && plan.purge_condemned.is_empty());
-    }
-
-    #[test]
-    fn the_condemned_is_purged_after_its_window_or_rescued_when_a_tag_reaches_it() {
-        let mut survey = repository(&[(1, &[], None)], &[]);
-        let condemned = Item { since: 500, condemned: true };
-        for repository in survey.repositories.values_mut() {
-            repository.manifests.insert(digest(1), condemned);
-            repository.links.insert(digest(101), condemned);
-        }
-        survey.data.clear();
-        let key = crate::store::Key::new("trash").unwrap();
-        let trashed = |n: u8| Trashed { digest: digest(n), key: key.clone(), at: 500, size: 7 };
-        survey.trash = vec![trashed(1), trashed(101)];
-        let window = Options { window_millis: 100, ..options() };
-        assert!(plan(&survey, &window, 550).is_empty(), "still within its window");
-        let late = plan(&survey, &window, 700);
-        assert_eq!((late.purge.len(), late.purge_data.len(), late.bytes_freed()), (2, 2, 14));
-        survey.repositories.values_mut().for_each(|r| {
-            r.tagged.insert(digest(1));
-        });
-        let rescued = plan(&survey, &window, 700);
-        assert_eq!((rescued.rescue.len(), rescued.rescue_data.len()), (2, 2));
-        assert!(rescued.purge.is_empty() && rescued.purge_data.is_empty());
-    }
-
-    proptest! {
-        #[test]
-        fn nothing_that_a_tag_reaches_is_ever_planned(
-            children in proptest::collection::vec((proptest::collection::vec(0_u8..12, 0..3), proptest::option::of(0_u8..12)), 12),
-            tagged in proptest::collection::btree_set(0_u8..12, 0..4),
-            untagged: bool,
-        ) {
-            let manifests: Vec<(u8, &[u8], Option<u8>)> =
-                children.iter().enumerate().map(|(n, (c, s))| (u8::try_from(n).unwrap(), c.as_slice(), *s)).collect();
-            let tagged: Vec<u8> = tagged.into_iter().collect();
-            let survey = repository(&manifests, &tagged);
-            let plan = plan(&survey, &Options { untagged, ..options() }, NOW);
-            // An independent walk: only tags and indexes.
-            let mut todo = tagged.clone();
-            let mut seen = BTreeSet::new();
-            while let Some(n) = todo.pop() {
-                if seen.insert(n) {
-                    todo.extend(&children[usize::from(n)].0);
-                }
-            }
-            let touched: BTreeSet<Digest> = plan.condemn_data.iter().map(|(d, _)| d.clone()).collect();
-            for n in seen {
-                prop_assert!(!touched.contains(&digest(n)) && !touched.contains(&digest(100 + n)));
-            }
-            // What is condemned with no window is purged at once, all of it.
-            prop_assert_eq!(purged(&plan), touched);
-        }
-    }
-}
+mod tests;

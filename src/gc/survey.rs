@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::oci::{Algorithm, Digest, Manifest, MediaType, RepositoryName};
-use crate::registry::enumerate::Trashed;
+use crate::registry::enumerate::{Hint, Trashed};
 use crate::registry::{Head, Op, Register, Registry, RegistryError, journal};
 
 /// The whole store.
@@ -12,6 +12,8 @@ use crate::registry::{Head, Op, Register, Registry, RegistryError, journal};
 pub struct Survey {
     /// By name.
     pub repositories: BTreeMap<RepositoryName, Repository>,
+    /// The names in the catalog.
+    pub catalog: BTreeSet<RepositoryName>,
     /// Bytes in place: size, and when they were written in milliseconds since the epoch.
     pub data: BTreeMap<Digest, (u64, u64)>,
     /// Bytes in the trash.
@@ -33,6 +35,10 @@ pub struct Repository {
     pub links: BTreeMap<Digest, Item>,
     /// What each manifest names, and what it is about.
     pub named: BTreeMap<Digest, Named>,
+    /// Deleted manifests, and the version that says so.
+    pub ended: BTreeMap<Digest, u64>,
+    /// Hints of referrers.
+    pub hints: Vec<Hint>,
     /// Something in here could not be read: keep everything.
     pub unreadable: bool,
 }
@@ -40,6 +46,8 @@ pub struct Repository {
 /// A register that is set or condemned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Item {
+    /// The number of the version that says so.
+    pub version: u64,
     /// Since when it is that, in milliseconds since the epoch.
     pub since: u64,
     /// Whether it is condemned.
@@ -63,6 +71,7 @@ pub async fn survey(registry: &Registry, mut progress: impl FnMut(&Survey)) -> R
     // The journal first: what lands after this was named in it before, or comes after the hold.
     let read = journal::read(registry.store(), &identity, None, now).await?;
     survey.unsettled = read.unsettled.into_iter().map(|seen| seen.register).collect();
+    survey.catalog = registry.repositories(None, usize::MAX).await?.into_iter().collect();
     for name in registry.all_repositories().await? {
         let repository = read_repository(registry, &name, &mut survey).await?;
         survey.repositories.insert(name, repository);
@@ -84,11 +93,15 @@ fn millis(time: SystemTime) -> u64 {
     u64::try_from(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
 }
 
-fn item(head: &Head) -> Option<Item> {
-    match head.entry.op {
-        Op::Set => Some(Item { since: head.entry.clock.millis, condemned: false }),
-        Op::Condemn => Some(Item { since: head.entry.clock.millis, condemned: true }),
-        Op::Delete => None,
+impl Item {
+    /// What a head says; `None` where the register was deleted.
+    pub fn of(head: &Head) -> Option<Self> {
+        let condemned = match head.entry.op {
+            Op::Set => false,
+            Op::Condemn => true,
+            Op::Delete => return None,
+        };
+        Some(Self { version: head.version, since: head.entry.clock.millis, condemned })
     }
 }
 
@@ -97,18 +110,22 @@ async fn read_repository(
     name: &RepositoryName,
     survey: &mut Survey,
 ) -> Result<Repository, RegistryError> {
-    let mut repository = Repository::default();
+    // Hints before the registers that they belong to: one that has landed meanwhile is then seen to be set.
+    let mut repository = Repository { hints: registry.all_hints(name).await?, ..Repository::default() };
     for tag in registry.all_tags(name).await? {
         let head = registry.head_if_set(&Register::Tag(name.clone(), tag)).await?;
         repository.tagged.extend(head.map(|head| head.entry.digest));
     }
     for digest in registry.all_links(name).await? {
         let head = registry.head(&Register::Link(name.clone(), digest.clone())).await?;
-        repository.links.extend(head.as_ref().and_then(item).map(|item| (digest, item)));
+        repository.links.extend(head.as_ref().and_then(Item::of).map(|item| (digest, item)));
     }
     for digest in registry.all_manifests(name).await? {
         let Some(head) = registry.head(&Register::Manifest(name.clone(), digest.clone())).await? else { continue };
-        let Some(item) = item(&head) else { continue };
+        let Some(item) = Item::of(&head) else {
+            repository.ended.insert(digest, head.version);
+            continue;
+        };
         read_named(registry, name, &digest, head.entry.media_type.as_ref(), &mut repository, survey).await;
         repository.manifests.insert(digest, item);
     }

@@ -1,9 +1,15 @@
 //! Whole collections over a registry.
 
+mod interrupted;
+mod raced;
+
+use std::sync::Arc;
+
 use tokio_util::sync::CancellationToken;
 
 use super::collect::{Outcome, collect};
 use super::{CollectError, Counts, Options};
+use crate::registry::tests::time::Hands;
 use crate::registry::tests::{author, push_blob, push_image, registry, repository};
 use crate::registry::{Registry, RegistryError, hold, journal};
 
@@ -118,6 +124,22 @@ async fn pushes_go_on_after_a_collection_and_a_stopped_one_gives_its_hold_back()
     settled(&registry).await;
     run(&registry, NOW, false).await;
     assert!(registry.manifest(&repository, &"v2".parse().unwrap()).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_clock_that_is_half_a_minute_off_the_stores_collects_nothing() {
+    let hands = Arc::new(Hands::default());
+    let store = Arc::new(crate::store::memory::MemoryStore::default());
+    let registry = Registry::open(store, Arc::clone(&hands) as _).await.unwrap();
+    push_blob(&registry, &repository("a"), b"a blob that nothing names").await;
+    settled(&registry).await;
+    hands.turn_wall(std::time::Duration::from_secs(35));
+    for dry_run in [true, false] {
+        let (outcome, result) = collect(&registry, &NOW, dry_run, &CancellationToken::new()).await;
+        assert!(matches!(result, Err(CollectError::ClockIsOff(34..=36))), "{result:?}");
+        assert_eq!(outcome.condemned, Counts::default());
+    }
+    assert_eq!(hold::read(registry.store()).await.unwrap(), None, "no push was refused for it");
 }
 
 #[tokio::test]

@@ -63,7 +63,7 @@ impl Registry {
     }
 
     /// Makes the repository's key; it may be there.
-    pub(super) async fn enter(&self, repository: &RepositoryName) -> Result<()> {
+    pub async fn enter(&self, repository: &RepositoryName) -> Result<()> {
         let key = layout::catalog_entry(repository);
         if self.inner.store.head(&key).await?.is_none() {
             self.inner.store.put_new(&key, bytes::Bytes::new(), Durability::Durable).await?;

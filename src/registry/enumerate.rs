@@ -22,6 +22,17 @@ pub struct Trashed {
     pub size: u64,
 }
 
+/// A referrer's hint under its subject.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Hint {
+    /// What is referred to.
+    pub subject: Digest,
+    /// The manifest that refers to it.
+    pub referrer: Digest,
+    /// The version of the referrer's register that was about to land when the hint was made.
+    pub version: u64,
+}
+
 impl Registry {
     /// Every repository that has a register, in no order that matters.
     pub async fn all_repositories(&self) -> Result<Vec<RepositoryName>> {
@@ -147,21 +158,22 @@ impl Registry {
         Ok(!self.store().children(&directory, None, 1).await?.is_empty())
     }
 
-    /// Removes the hints of a referrer that is gone, by exact name.
-    pub async fn forget_referrer(
-        &self,
-        repository: &RepositoryName,
-        subject: &Digest,
-        referrer: &Digest,
-    ) -> Result<()> {
-        let directory = layout::referrers(repository, subject);
-        let prefix = referrer.as_str().replacen(':', "-", 1);
-        for name in self.names(&directory).await? {
-            if name.split(layout::SEPARATOR).next() == Some(prefix.as_str()) {
-                self.store().delete(&directory.join(&name)).await?;
+    /// Every referrer's hint in a repository.
+    pub async fn all_hints(&self, repository: &RepositoryName) -> Result<Vec<Hint>> {
+        let mut found = Vec::new();
+        for subject in self.digests(&layout::all_referrers(repository)).await? {
+            for name in self.names(&layout::referrers(repository, &subject)).await? {
+                let Some((referrer, version)) = layout::referrer_of(&name) else { continue };
+                found.push(Hint { subject: subject.clone(), referrer, version });
             }
         }
-        Ok(())
+        Ok(found)
+    }
+
+    /// Removes this very hint: one that a later push made has another name.
+    pub async fn forget_hint(&self, repository: &RepositoryName, hint: &Hint) -> Result<bool> {
+        let key = layout::referrer(repository, &hint.subject, &hint.referrer, hint.version);
+        Ok(self.store().delete(&key).await?)
     }
 
     /// Removes the catalog's key of a repository in which nothing is set.

@@ -127,9 +127,14 @@ pub fn links(name: &RepositoryName) -> Key {
     repository(name).join("_links")
 }
 
+/// The referrers of a repository's manifests.
+pub fn all_referrers(name: &RepositoryName) -> Key {
+    repository(name).join("_referrers")
+}
+
 /// What refers to a manifest.
 pub fn referrers(name: &RepositoryName, subject: &Digest) -> Key {
-    repository(name).join("_referrers").join(fanned(subject))
+    all_referrers(name).join(fanned(subject))
 }
 
 /// One referrer, by the version of its register that made it.
@@ -137,6 +142,12 @@ pub fn referrer(name: &RepositoryName, subject: &Digest, referrer: &Digest, vers
     // A colon is awkward on some filesystems and in some tools; an algorithm's name has no dash.
     let digest = referrer.as_str().replacen(':', "-", 1);
     referrers(name, subject).join(format_args!("{digest}{SEPARATOR}{version:016x}"))
+}
+
+/// Whose hint a name in [`referrers`] is, and of which version of its register.
+pub fn referrer_of(name: &str) -> Option<(Digest, u64)> {
+    let (digest, version) = name.split_once(SEPARATOR)?;
+    Some((digest.replacen('-', ":", 1).parse().ok()?, u64::from_str_radix(version, 16).ok()?))
 }
 
 /// The uploads in progress.

@@ -10,7 +10,7 @@ impl Registry {
         let directory = layout::referrers(repository, subject);
         let mut found: Vec<Descriptor> = Vec::new();
         for child in self.inner.store.children(&directory, None, usize::MAX).await? {
-            let Some(digest) = referrer_digest(&child.name) else { continue };
+            let Some((digest, _)) = layout::referrer_of(&child.name) else { continue };
             if found.last().is_some_and(|last| last.digest == digest) {
                 continue;
             }
@@ -42,10 +42,4 @@ impl Registry {
         self.inner.store.put_new(&key, descriptor, Durability::Durable).await?;
         Ok(())
     }
-}
-
-/// The digest in a hint's name, `<alg>-<hex>!<version>`.
-fn referrer_digest(name: &str) -> Option<Digest> {
-    let (digest, _) = name.split_once(layout::SEPARATOR)?;
-    digest.replacen('-', ":", 1).parse().ok()
 }

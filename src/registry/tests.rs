@@ -1,7 +1,7 @@
 //! The domain, over a store in memory and one in a directory.
 
 mod landing;
-mod time;
+pub(crate) mod time;
 
 use std::sync::Arc;
 
