@@ -87,15 +87,20 @@ impl Registry {
         author: &Author,
     ) -> Result<bool> {
         let register = Register::Link(repository.clone(), digest.clone());
-        let now = self.inner.clock.now_millis();
-        let fresh = |head: &Head| head.is_set() && head.entry.clock.millis + FRESH_MILLIS > now;
-        if !self.head(&register).await?.is_some_and(|head| fresh(&head)) {
-            let ticket = self.journal().record(vec![register.clone()]).await?;
-            self.set_link(&register, digest, size, author, &ticket).await?;
-            ticket.settle();
+        match self.head(&register).await?.filter(|head| self.is_fresh(head)) {
+            Some(head) => self.make_durable(&register, &head).await?,
+            None => {
+                let ticket = self.journal().record(vec![register.clone()]).await?;
+                self.set_link(&register, digest, size, author, &ticket).await?;
+                ticket.settle();
+            }
         }
         // A collector may have condemned the bytes before it could see the link; and the link may be gone again.
-        Ok(self.rescue_data(digest).await? && self.head_if_set(&register).await?.is_some())
+        Ok(self.secure_data(digest).await? && self.head_if_set(&register).await?.is_some())
+    }
+
+    fn is_fresh(&self, head: &Head) -> bool {
+        head.is_set() && head.entry.clock.millis + FRESH_MILLIS > self.inner.clock.now_millis()
     }
 
     /// Sets a link, unless it was set lately: what is pushed again is young again to the collector. The journal has
@@ -109,12 +114,10 @@ impl Registry {
         ticket: &Ticket,
     ) -> Result<()> {
         let draft = Draft { op: Op::Set, digest: digest.clone(), media_type: None, size };
-        let now = self.inner.clock.now_millis();
-        let fresh = |head: &Head| head.is_set() && head.entry.clock.millis + FRESH_MILLIS > now;
         loop {
             let head = self.head(register).await?;
-            if head.as_ref().is_some_and(fresh) {
-                return Ok(());
+            if let Some(fresh) = head.as_ref().filter(|head| self.is_fresh(head)) {
+                return self.make_durable(register, fresh).await;
             }
             let permit = Permit::Recorded(ticket);
             if self.land(register, head.as_ref(), &draft, author, permit).await?.is_some() {

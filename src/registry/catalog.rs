@@ -62,10 +62,10 @@ impl Registry {
         })
     }
 
-    /// Makes the repository's key; it may be there.
+    /// Makes the repository's key; it may be there, made by somebody who has not come as far as the disk yet.
     pub async fn enter(&self, repository: &RepositoryName) -> Result<()> {
         let key = layout::catalog_entry(repository);
-        if self.inner.store.head(&key).await?.is_none() {
+        if !self.inner.store.make_durable(&key).await? {
             self.inner.store.put_new(&key, bytes::Bytes::new(), Durability::Durable).await?;
         }
         Ok(())

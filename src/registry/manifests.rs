@@ -254,12 +254,11 @@ impl Registry {
                 let required = !named.media_type.is_non_distributable();
                 // The register too, not only the bytes: a client may have deleted the link since the first look.
                 let is_child = manifest.manifests.iter().any(|other| other.digest == named.digest);
-                let is_set =
-                    self.head_if_set(&link).await?.is_some() || (is_child && self.head_if_set(&child).await?.is_some());
+                let is_set = self.secure(&link).await? || (is_child && self.secure(&child).await?);
                 if required && depth == 0 && !is_set {
                     return Err(missing());
                 }
-                if !self.rescue_data(&named.digest).await? && required {
+                if !self.secure_data(&named.digest).await? && required {
                     return Err(missing());
                 }
                 if rescued && depth < DEEPEST {
@@ -269,6 +268,13 @@ impl Registry {
             }
             Ok(())
         })
+    }
+
+    /// Whether a register is set, and will be after a power cut: what is put on top of it must not be left without it.
+    async fn secure(&self, register: &Register) -> Result<bool> {
+        let Some(head) = self.head_if_set(register).await? else { return Ok(false) };
+        self.make_durable(register, &head).await?;
+        Ok(true)
     }
 
     /// Sets a register that is condemned; true where it was.

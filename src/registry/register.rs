@@ -212,6 +212,15 @@ impl Registry {
         Ok(Some(Head { version, entry }))
     }
 
+    /// Makes sure that a head which another process may have landed just now survives a power cut: what is answered with
+    /// success because of it must not fall with it.
+    pub(super) async fn make_durable(&self, register: &Register, head: &Head) -> Result<()> {
+        let key = register.key().join(versions::name(head.version));
+        // One that is compacted has been superseded for a day.
+        self.inner.store.make_durable(&key).await?;
+        Ok(())
+    }
+
     /// Whether the register is set, from its hint where there is one.
     pub async fn is_set(&self, key: &crate::store::Key) -> Result<bool> {
         match versions::newest_number(&self.inner.store, key).await? {

@@ -1,5 +1,6 @@
 //! The domain, over a store in memory and one in a directory.
 
+mod durability;
 mod landing;
 pub(crate) mod time;
 

@@ -45,6 +45,19 @@ impl Registry {
         }
     }
 
+    /// As [`Self::rescue_data`], and they survive a power cut, whoever published them.
+    pub(super) async fn secure_data(&self, digest: &Digest) -> Result<bool> {
+        loop {
+            if !self.rescue_data(digest).await? {
+                return Ok(false);
+            }
+            // False: condemned in between.
+            if self.inner.store.make_durable(&layout::blob_data(digest)).await? {
+                return Ok(true);
+            }
+        }
+    }
+
     /// Puts a blob's bytes into the trash at a moment (milliseconds since the epoch), under a name that no other
     /// condemnation has.
     pub async fn condemn_data(&self, digest: &Digest, at: u64) -> Result<bool> {

@@ -12,6 +12,7 @@
 //! for the disk, and all that is written, goes to the blocking pool.
 
 mod directory;
+mod entries;
 mod write;
 
 use std::fs::File;
@@ -29,6 +30,7 @@ use super::{
     Answer, Backend, Capacity, Child, Content, Durability, Key, Meta, Object, Published, PutNew, StoreError, Writer,
 };
 use directory::{DurableDirectories, smallest, with_parent};
+use entries::DurableEntries;
 use write::FileWriter;
 
 /// Values of registers and records are shorter than this.
@@ -48,6 +50,7 @@ struct Inner {
     root: PathBuf,
     scratch: Key,
     directories: DurableDirectories,
+    entries: DurableEntries,
 }
 
 impl FsStore {
@@ -57,7 +60,7 @@ impl FsStore {
         std::fs::create_dir_all(root).map_err(|source| unsuitable(root, &source))?;
         let root = root.canonicalize().map_err(|source| unsuitable(root, &source))?;
         let directories = DurableDirectories::new(root.clone());
-        let store = Self { inner: Arc::new(Inner { root, scratch, directories }) };
+        let store = Self { inner: Arc::new(Inner { root, scratch, directories, entries: DurableEntries::default() }) };
         store.inner.probe()?;
         Ok(store)
     }
@@ -135,8 +138,37 @@ impl Inner {
         let published = published.map_err(failed)?;
         if durability == Durability::Durable {
             self.directories.sync(&to).map_err(failed)?;
+            // It may be gone again; then there is nothing to remember.
+            if let Some(meta) = found(std::fs::metadata(&to)).map_err(failed)? {
+                self.entries.remember(to, &meta);
+            }
         }
         Ok(published)
+    }
+
+    /// Whether a key is there, and known to survive a power cut.
+    fn durability(&self, key: &Key) -> Result<Option<Durability>, StoreError> {
+        let path = self.path(key);
+        let meta = found(std::fs::metadata(&path)).map_err(|source| StoreError::io("looking at", key, source))?;
+        Ok(meta.filter(|meta| !meta.is_dir()).map(|meta| {
+            let is_durable = self.entries.is_durable(&path, &meta, SystemTime::now());
+            if is_durable { Durability::Durable } else { Durability::Volatile }
+        }))
+    }
+
+    /// Its maker has synced the bytes before it linked them, if it promises anything; the entry it may not have.
+    fn make_durable(&self, key: &Key) -> Result<bool, StoreError> {
+        let path = self.path(key);
+        let sync = || {
+            let file = File::open(&path)?;
+            file.sync_data()?;
+            self.directories.sync(&path)?;
+            file.metadata()
+        };
+        let meta = found(sync()).map_err(|source| StoreError::io("syncing", key, source))?;
+        let there = meta.is_some();
+        meta.into_iter().for_each(|meta| self.entries.remember(path.clone(), &meta));
+        Ok(there)
     }
 
     fn meta(&self, key: &Key) -> Result<Option<Meta>, StoreError> {
@@ -337,6 +369,17 @@ impl Backend for FsStore {
         }))
     }
 
+    fn make_durable<'a>(&'a self, key: &'a Key) -> Answer<'a, bool> {
+        match self.inner.durability(key) {
+            Ok(Some(Durability::Volatile)) => {
+                let key = key.clone();
+                Box::pin(self.blocking(move |inner| inner.make_durable(&key)))
+            }
+            Ok(known) => Box::pin(std::future::ready(Ok(known.is_some()))),
+            Err(error) => Box::pin(std::future::ready(Err(error))),
+        }
+    }
+
     fn rename<'a>(&'a self, from: &'a Key, to: &'a Key) -> Answer<'a, bool> {
         let (from, to) = (from.clone(), to.clone());
         Box::pin(self.blocking(move |inner| inner.rename(&from, &to)))
@@ -375,6 +418,45 @@ mod tests {
     #[tokio::test]
     async fn memory_passes_the_suite() {
         suite::run(&(Arc::new(crate::store::memory::MemoryStore::default()) as Store)).await;
+    }
+
+    /// Two processes on one directory.
+    #[tokio::test]
+    async fn what_another_process_made_is_synced_once_and_what_this_one_made_not_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = || FsStore::open(directory.path(), Key::of("tmp".into())).unwrap();
+        let (one, other) = (open(), open());
+        let key = Key::new("a/b/c").unwrap();
+        assert!(!other.make_durable(&key).await.unwrap());
+        one.put_new(&key, "1".into(), Durability::Durable).await.unwrap();
+        let synced = |store: &FsStore| store.inner.directories.synced();
+        let (before, of_the_maker) = (synced(&other), synced(&one));
+        assert!(other.make_durable(&key).await.unwrap());
+        assert_eq!(synced(&other) - before, 3, "its directory, and the two above, which this process does not know");
+        for store in [&one, &other] {
+            assert!(store.make_durable(&key).await.unwrap());
+        }
+        assert_eq!((synced(&other) - before, synced(&one)), (3, of_the_maker));
+        // The same name again, by another process: it is another file.
+        one.delete(&key).await.unwrap();
+        one.put_new(&key, "2".into(), Durability::Volatile).await.unwrap();
+        assert!(other.make_durable(&key).await.unwrap());
+        assert!(synced(&other) - before > 3);
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_a_key_exists_comes_after_its_directory_is_synced() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = || FsStore::open(directory.path(), Key::of("tmp".into())).unwrap();
+        let (one, other) = (open(), open());
+        let (key, temporary) = (Key::new("a/b").unwrap(), Key::new("tmp/part").unwrap());
+        one.put_new(&key, "1".into(), Durability::Volatile).await.unwrap();
+        let before = other.inner.directories.synced();
+        other.put_new(&key, "2".into(), Durability::Durable).await.unwrap();
+        let put = other.inner.directories.synced();
+        other.temporary(&temporary).await.unwrap().finish(Durability::Volatile).await.unwrap();
+        assert_eq!(other.publish(&temporary, &key, Durability::Durable).await.unwrap(), Published::Exists);
+        assert!(before < put && put < other.inner.directories.synced());
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub async fn run(store: &Store) {
     a_key_is_moved_only_to_a_free_name(store).await;
     ranges_are_streamed(store).await;
     deleting_answers_whether_there_was_one(store).await;
+    making_durable_answers_whether_there_is_one(store).await;
 }
 
 async fn a_key_is_created_once(store: &Store) {
@@ -112,4 +113,12 @@ async fn deleting_answers_whether_there_was_one(store: &Store) {
     store.put_new(&name, "".into(), Durability::Durable).await.unwrap();
     assert!(store.delete(&name).await.unwrap());
     assert_eq!(store.put_new(&name, "2".into(), Durability::Durable).await.unwrap(), PutNew::Created);
+}
+
+async fn making_durable_answers_whether_there_is_one(store: &Store) {
+    let name = key("durable/a/b");
+    assert!(!store.make_durable(&name).await.unwrap());
+    store.put_new(&name, "1".into(), Durability::Volatile).await.unwrap();
+    assert!(store.make_durable(&name).await.unwrap());
+    assert!(!store.make_durable(&key("durable/a")).await.unwrap(), "a directory is not a key");
 }

@@ -20,11 +20,24 @@ const REMEMBERED: usize = 65_536;
 pub(super) struct DurableDirectories {
     root: PathBuf,
     known: Mutex<HashMap<PathBuf, u64>>,
+    #[cfg(test)]
+    synced: std::sync::atomic::AtomicU64,
 }
 
 impl DurableDirectories {
     pub(super) fn new(root: PathBuf) -> Self {
-        Self { root, known: Mutex::default() }
+        Self {
+            root,
+            known: Mutex::default(),
+            #[cfg(test)]
+            synced: std::sync::atomic::AtomicU64::default(),
+        }
+    }
+
+    /// How many directories were synced so far.
+    #[cfg(test)]
+    pub(super) fn synced(&self) -> u64 {
+        self.synced.load(std::sync::atomic::Ordering::SeqCst)
     }
 
     /// Puts the entry `path` on disk: its directory, and that one's directory while its own entry is not known to be
@@ -36,6 +49,8 @@ impl DurableDirectories {
             let open = File::open(current)?;
             let inode = open.metadata()?.ino();
             open.sync_all()?;
+            #[cfg(test)]
+            self.synced.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
             let known = current == self.root || self.is_known(current, inode);
             if known {
                 break;
