@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::survey::{Item, Repository, Survey};
 use crate::oci::{Digest, RepositoryName};
 use crate::registry::Register;
+use crate::registry::blobs::FRESH_MILLIS;
 use crate::registry::enumerate::{Hint, Trashed};
 
 /// What a person asked for.
@@ -12,7 +13,8 @@ use crate::registry::enumerate::{Hint, Trashed};
 pub struct Options {
     /// Whether manifests go that no tag, index or referrer's subject keeps.
     pub untagged: bool,
-    /// What is younger than this is left alone, in milliseconds.
+    /// What is younger than this is left alone, in milliseconds. Links are for ten minutes more, since who pushes a blob
+    /// again within these gets no new one; but with 0 nothing is young.
     pub grace_millis: u64,
     /// How long what is condemned can still be rescued, in milliseconds.
     pub window_millis: u64,
@@ -92,6 +94,13 @@ impl Counts {
     }
 }
 
+impl Options {
+    /// Whether a link may have been answered for within the grace period.
+    fn is_young_link(&self, item: &Item, now: u64) -> bool {
+        self.grace_millis > 0 && item.since + FRESH_MILLIS + self.grace_millis > now
+    }
+}
+
 impl Plan {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
@@ -145,7 +154,7 @@ pub fn plan(survey: &Survey, options: &Options, now: u64) -> Plan {
             plan.register(register, digest, item, needed, options, now, &mut kept, &mut remaining);
         }
         for (register, digest, item) in links {
-            let young = item.since + options.grace_millis > now && !item.condemned;
+            let young = !item.condemned && options.is_young_link(item, now);
             let needed = repository.unreadable
                 || young
                 || reached.named.contains(digest)

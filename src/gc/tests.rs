@@ -4,6 +4,7 @@ mod interrupted;
 mod raced;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -12,6 +13,8 @@ use super::{CollectError, Counts, Options};
 use crate::registry::tests::time::Hands;
 use crate::registry::tests::{author, push_blob, push_image, registry, repository};
 use crate::registry::{Registry, RegistryError, hold, journal};
+use crate::store::faulty::FaultyStore;
+use crate::store::memory::MemoryStore;
 
 const NOW: Options = Options { untagged: true, grace_millis: 0, window_millis: 0 };
 const A_DAY: u64 = 24 * 3_600_000;
@@ -24,7 +27,7 @@ async fn run(registry: &Registry, options: Options, dry_run: bool) -> Outcome {
 
 /// Waits until every record is settled: what is in flight counts as needed.
 async fn settled(registry: &Registry) {
-    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
     let identity = registry.identity().identity.clone();
     while !journal::read(registry.store(), &identity, None, registry.clock().now_millis())
         .await
@@ -34,7 +37,7 @@ async fn settled(registry: &Registry) {
     {
         assert!(tokio::time::Instant::now() < deadline, "records stayed unsettled");
         // The bell may have rung already.
-        let _ = tokio::time::timeout(std::time::Duration::from_millis(50), registry.journal().rung()).await;
+        let _ = tokio::time::timeout(Duration::from_millis(50), registry.journal().rung()).await;
     }
 }
 
@@ -73,6 +76,34 @@ async fn what_is_younger_than_the_grace_period_is_left_alone() {
     settled(&registry).await;
     let outcome = run(&registry, Options { grace_millis: A_DAY, ..NOW }, false).await;
     assert_eq!((outcome.condemned, outcome.purged), (Counts::default(), Counts::default()));
+}
+
+/// The second push finds a link that is fresh, and sets none: the link looks older than the 201 is.
+#[tokio::test]
+async fn a_blob_that_was_pushed_again_within_the_grace_period_is_left_alone() {
+    let (store, hands) = (FaultyStore::new(Arc::new(MemoryStore::default()), |_, _| true), Arc::new(Hands::default()));
+    let registry = Registry::open(Arc::new(store.clone()), Arc::clone(&hands) as _).await.unwrap();
+    let repository = repository("a");
+    let pass = |minutes| {
+        store.advance(Duration::from_mins(minutes));
+        hands.turn_wall(Duration::from_mins(minutes));
+    };
+    let five_minutes = Options { grace_millis: 5 * 60_000, ..NOW };
+    let digest = push_blob(&registry, &repository, b"layer").await;
+    pass(9);
+    push_blob(&registry, &repository, b"layer").await;
+    settled(&registry).await;
+    pass(4);
+    run(&registry, five_minutes, false).await;
+    assert!(registry.blob(&repository, &digest).await.is_ok(), "it was pushed four minutes ago");
+    pass(3);
+    run(&registry, five_minutes, false).await;
+    assert!(registry.blob(&repository, &digest).await.is_err());
+    // Nothing at all is nothing.
+    let digest = push_blob(&registry, &repository, b"layer").await;
+    settled(&registry).await;
+    run(&registry, NOW, false).await;
+    assert!(registry.blob(&repository, &digest).await.is_err());
 }
 
 #[tokio::test]
@@ -129,11 +160,11 @@ async fn pushes_go_on_after_a_collection_and_a_stopped_one_gives_its_hold_back()
 #[tokio::test]
 async fn a_clock_that_is_half_a_minute_off_the_stores_collects_nothing() {
     let hands = Arc::new(Hands::default());
-    let store = Arc::new(crate::store::memory::MemoryStore::default());
+    let store = Arc::new(MemoryStore::default());
     let registry = Registry::open(store, Arc::clone(&hands) as _).await.unwrap();
     push_blob(&registry, &repository("a"), b"a blob that nothing names").await;
     settled(&registry).await;
-    hands.turn_wall(std::time::Duration::from_secs(35));
+    hands.turn_wall(Duration::from_secs(35));
     for dry_run in [true, false] {
         let (outcome, result) = collect(&registry, &NOW, dry_run, &CancellationToken::new()).await;
         assert!(matches!(result, Err(CollectError::ClockIsOff(34..=36))), "{result:?}");

@@ -6,8 +6,9 @@ use super::{Register, Registry, RegistryError, Result, layout};
 use crate::oci::{Digest, RepositoryName};
 use crate::store::{Durability, Key, Meta, Object};
 
-/// A link that was set longer ago than this is set again by whoever pushes or mounts the blob again, in milliseconds.
-const FRESH_MILLIS: u64 = 600_000;
+/// A link that was set longer ago than this is set again by whoever pushes or mounts the blob again, in milliseconds. A
+/// link may so have been answered for with 201 this much later than it says: the collector adds it to the grace period.
+pub const FRESH_MILLIS: u64 = 600_000;
 
 impl Registry {
     /// Whether the repository links the blob and its bytes are in place: what HEAD answers.
