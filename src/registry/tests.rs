@@ -1,8 +1,11 @@
 //! The domain, over a store in memory and one in a directory.
 
+mod deleting;
 mod durability;
 mod landing;
 pub(crate) mod time;
+mod uploading;
+mod watched;
 
 use std::sync::Arc;
 

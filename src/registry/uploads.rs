@@ -5,11 +5,13 @@
 //! upload is. None of this is synced: an upload in progress need not survive a power cut. Closing puts the parts
 //! together, verifies, and makes durable what it publishes.
 
+mod close;
+
 use bytes::Bytes;
-use futures::{Stream, StreamExt as _, TryStreamExt as _};
+use futures::{Stream, StreamExt as _};
 use serde::{Deserialize, Serialize};
 
-use super::register::{Author, to_json};
+use super::register::to_json;
 use super::{Registry, RegistryError, Result, layout, nonce, versions};
 use crate::oci::{Algorithm, Digest, Hasher, RepositoryName};
 use crate::store::{Durability, Key, PutNew};
@@ -48,11 +50,24 @@ struct Part {
     broken: bool,
 }
 
+/// What a request brought.
+struct Brought {
+    /// It throws away what was kept of a broken body.
+    begins_again: bool,
+    /// The bytes, in a file of their own; none where the body was empty.
+    part: Option<Part>,
+    /// The hash over everything up to and with them, where it is known.
+    hasher: Option<Hasher>,
+    /// Whether the body came to its end.
+    outcome: Result<()>,
+}
+
 /// An upload as it stands.
 #[derive(Debug, Clone)]
 pub struct Upload {
     id: String,
     repository: RepositoryName,
+    actor: String,
     /// The number of its newest version.
     version: u64,
     parts: Vec<Part>,
@@ -60,6 +75,11 @@ pub struct Upload {
 }
 
 impl Upload {
+    fn new(repository: &RepositoryName, id: &str, actor: &str) -> Self {
+        let (id, repository, actor) = (id.to_owned(), repository.clone(), actor.to_owned());
+        Self { id, repository, actor, version: 0, parts: Vec::new(), closed: None }
+    }
+
     /// Its id.
     pub fn id(&self) -> &str {
         &self.id
@@ -72,7 +92,7 @@ impl Upload {
 
     /// How many bytes are there.
     pub fn size(&self) -> u64 {
-        self.parts.last().map_or(0, |part| part.offset + part.length)
+        end_of(&self.parts)
     }
 }
 
@@ -91,7 +111,7 @@ impl Registry {
         let id = nonce();
         let begin = Step::Begin { repository: repository.clone(), actor: actor.to_owned() };
         versions::land(&self.inner.store, &layout::upload(&id), 1, to_json(&begin), Durability::Volatile).await?;
-        Ok(Upload { id, repository: repository.clone(), version: 1, parts: Vec::new(), closed: None })
+        Ok(Upload { version: 1, ..Upload::new(repository, &id, actor) })
     }
 
     /// The upload of this id, if it was begun in this repository by this identity and not cancelled.
@@ -100,8 +120,7 @@ impl Registry {
         if !is_id(id) {
             return Err(unknown());
         }
-        let mut upload =
-            Upload { id: id.to_owned(), repository: repository.clone(), version: 0, parts: Vec::new(), closed: None };
+        let mut upload = Upload::new(repository, id, actor);
         let mut bound = false;
         for version in versions::all(&self.inner.store, &layout::upload(id)).await?.into_iter().rev() {
             upload.version = version.number;
@@ -130,62 +149,73 @@ impl Registry {
         length: Option<u64>,
         body: impl Body,
     ) -> Result<Upload> {
-        self.append_with(upload, at, length, body, Algorithm::Sha256).await.map(|(upload, _)| upload)
+        let brought = self.bring(upload, at, length, body, Algorithm::Sha256).await?;
+        self.land_brought(upload, brought).await
     }
 
-    async fn append_with(
+    /// Takes a body into a file of its own. Nothing is landed yet.
+    async fn bring(
         &self,
         upload: &Upload,
         at: Option<u64>,
         length: Option<u64>,
         body: impl Body,
         algorithm: Algorithm,
-    ) -> Result<(Upload, Option<Hasher>)> {
-        let upload = &self.reset_if_broken(upload, at).await?;
-        let expected = upload.size();
-        if upload.closed.is_some() || at.is_some_and(|at| at != expected) {
-            return Err(RegistryError::UploadRange { expected });
+    ) -> Result<Brought> {
+        // What was kept of a body that broke off counts only if the client goes on by range, or asked how much it was:
+        // one that simply sends everything again begins anew.
+        let begins_again = at.is_none() && upload.is_broken();
+        let before = if begins_again { &[] } else { upload.parts.as_slice() };
+        let offset = end_of(before);
+        if upload.closed.is_some() || at.is_some_and(|at| at != offset) {
+            return Err(RegistryError::UploadRange { expected: offset });
         }
-        let mut hasher = self.hasher_so_far(upload, algorithm);
+        let mut hasher = self.hasher_so_far(before, algorithm);
         let nonce = nonce();
         let key = layout::upload_part(&upload.id, &nonce);
         let (received, outcome) = match self.receive(&key, body, hasher.as_mut()).await {
             Ok(received) => received,
             // A store that fails has kept nobody knows how much: nothing of it counts.
             Err(error) => {
-                self.inner.store.delete(&key).await?;
+                self.discard(&key).await;
                 return Err(error);
             }
         };
         let outcome = outcome.and_then(|()| check_length(length, received));
-        if received == 0 {
-            outcome?;
-            return Ok((upload.clone(), hasher));
-        }
         let state = match &hasher {
             Some(Hasher::Sha256(_)) => hasher.as_ref().map(|hasher| hex::encode(hasher.state())).unwrap_or_default(),
             Some(Hasher::Sha512(_)) | None => String::new(),
         };
-        let broken = outcome.is_err();
-        let part = Part { offset: expected, length: received, nonce, origin: self.inner.origin.clone(), state, broken };
-        let Some(mut grown) = self.land_step(upload, Step::Part(part.clone())).await? else {
-            self.inner.store.delete(&key).await?;
-            return Err(RegistryError::UploadRange { expected });
-        };
-        grown.parts.push(part);
-        outcome?;
-        Ok((grown, hasher))
+        let (origin, broken) = (self.inner.origin.clone(), outcome.is_err());
+        let part = Part { offset, length: received, nonce, origin, state, broken };
+        Ok(Brought { begins_again, part: (received > 0).then_some(part), hasher, outcome })
     }
 
-    /// What was kept of a body that broke off counts only if the client goes on by range, or asked how much it was: one
-    /// that simply sends everything again begins anew.
-    async fn reset_if_broken(&self, upload: &Upload, at: Option<u64>) -> Result<Upload> {
-        if at.is_some() || !upload.is_broken() {
-            return Ok(upload.clone());
-        }
+    /// Makes what was brought the upload's next part; answers as the body ended.
+    async fn land_brought(&self, upload: &Upload, brought: Brought) -> Result<Upload> {
+        let Brought { begins_again, part, hasher: _, outcome } = brought;
         let expected = upload.size();
-        let reset = self.land_step(upload, Step::Reset {}).await?.ok_or(RegistryError::UploadRange { expected })?;
-        Ok(Upload { parts: Vec::new(), ..reset })
+        let mut grown = upload.clone();
+        if begins_again {
+            let reset = self.land_step(upload, Step::Reset {}).await?.ok_or(RegistryError::UploadRange { expected })?;
+            grown = Upload { parts: Vec::new(), ..reset };
+        }
+        if let Some(part) = part {
+            let Some(landed) = self.land_step(&grown, Step::Part(part.clone())).await? else {
+                self.discard(&layout::upload_part(&upload.id, &part.nonce)).await;
+                return Err(RegistryError::UploadRange { expected });
+            };
+            grown = landed;
+            grown.parts.push(part);
+        }
+        outcome.map(|()| grown)
+    }
+
+    /// Deletes a file that does not count. That this fails is of no interest: it goes with the upload.
+    async fn discard(&self, key: &Key) {
+        if let Err(error) = self.inner.store.delete(key).await {
+            tracing::debug!(%key, error = %error, "a part that does not count was not deleted");
+        }
     }
 
     /// The client asked how much there is: all of it counts from now on.
@@ -197,18 +227,15 @@ impl Registry {
     }
 
     /// The hash of what is there, if this very process hashed it all.
-    fn hasher_so_far(&self, upload: &Upload, algorithm: Algorithm) -> Option<Hasher> {
-        match upload.parts.last() {
+    fn hasher_so_far(&self, parts: &[Part], algorithm: Algorithm) -> Option<Hasher> {
+        let hashed_all = || parts.iter().all(|part| part.origin == self.inner.origin && !part.state.is_empty());
+        match parts.last() {
             None => Some(Hasher::new(algorithm)),
-            Some(part) if algorithm == Algorithm::Sha256 && self.hashed_all(upload) => {
+            Some(part) if algorithm == Algorithm::Sha256 && hashed_all() => {
                 Hasher::resume(algorithm, &hex::decode(&part.state).ok()?)
             }
             Some(_) => None,
         }
-    }
-
-    fn hashed_all(&self, upload: &Upload) -> bool {
-        upload.parts.iter().all(|part| part.origin == self.inner.origin && !part.state.is_empty())
     }
 
     /// Takes a body into a file: how many bytes are in it, and whether the body came to its end.
@@ -254,115 +281,29 @@ impl Registry {
 
     /// Lands the next step; `None` where another request was first.
     async fn land_step(&self, upload: &Upload, step: Step) -> Result<Option<Upload>> {
-        // Not by way of `versions::land`: that clears away old versions, and every part of an upload counts.
         let next = upload.version + 1;
-        let key = layout::upload(&upload.id).join(versions::name(next));
-        let landed = self.inner.store.put_new(&key, to_json(&step), Durability::Volatile).await? == PutNew::Created;
-        Ok(landed.then(|| Upload { version: next, ..upload.clone() }))
+        Ok(self.put_step(&upload.id, next, &step).await?.then(|| Upload { version: next, ..upload.clone() }))
     }
 
-    /// Appends the last chunk, verifies, publishes and links. A second close repeats the work and ends the same.
-    pub async fn close(
-        &self,
-        upload: &Upload,
-        at: Option<u64>,
-        length: Option<u64>,
-        body: impl Body,
-        digest: &Digest,
-        author: &Author,
-    ) -> Result<u64> {
-        if let Some((closed, size)) = &upload.closed
-            && closed == digest
-            && self.link_blob(&upload.repository, digest, *size, author).await?
-        {
-            return Ok(*size);
-        }
-        let (upload, hasher) = self.append_with(upload, at, length, body, digest.algorithm()).await?;
-        let size = upload.size();
-        let whole = self.assemble(&upload, digest, hasher).await?;
-        // The bytes may be condemned, or the link deleted, between publishing and linking: once more, then.
-        loop {
-            self.publish(&whole, digest).await?;
-            if self.link_blob(&upload.repository, digest, size, author).await? {
+    /// Not by way of [`versions::land`]: that clears away old versions, and every part of an upload counts.
+    async fn put_step(&self, id: &str, number: u64, step: &Step) -> Result<bool> {
+        let key = layout::upload(id).join(versions::name(number));
+        Ok(self.inner.store.put_new(&key, to_json(step), Durability::Volatile).await? == PutNew::Created)
+    }
+
+    /// Lands the last step, whatever came meanwhile. An upload that was swept has ended already.
+    async fn end_upload(&self, id: &str, step: &Step) -> Result<()> {
+        while let Some((newest, _)) = versions::newest_number(&self.inner.store, &layout::upload(id)).await? {
+            if self.put_step(id, newest + 1, step).await? {
                 break;
             }
         }
-        self.land_step(&upload, Step::Close { digest: digest.clone(), size }).await?;
-        self.delete_parts(&upload.id).await?;
-        Ok(size)
-    }
-
-    /// One file with all the bytes, verified.
-    async fn assemble(&self, upload: &Upload, digest: &Digest, hasher: Option<Hasher>) -> Result<Key> {
-        match (upload.parts.as_slice(), hasher) {
-            ([part], Some(hasher)) => {
-                verify(digest, hasher.finish())?;
-                let key = layout::upload_part(&upload.id, &part.nonce);
-                let there = self.inner.store.head(&key).await?.map_or(0, |meta| meta.size);
-                if there != part.length {
-                    return Err(RegistryError::SizeInvalid { expected: part.length, received: there });
-                }
-                Ok(key)
-            }
-            (parts, hasher) => self.concatenate(upload, parts, digest, hasher).await,
-        }
-    }
-
-    async fn concatenate(
-        &self,
-        upload: &Upload,
-        parts: &[Part],
-        digest: &Digest,
-        known: Option<Hasher>,
-    ) -> Result<Key> {
-        if let Some(hasher) = known {
-            verify(digest, hasher.finish())?;
-        }
-        let whole = layout::upload_part(&upload.id, &nonce());
-        let mut writer = self.inner.store.temporary(&whole).await?;
-        let mut hasher = Hasher::new(digest.algorithm());
-        for part in parts {
-            let key = layout::upload_part(&upload.id, &part.nonce);
-            let unknown = || RegistryError::UploadUnknown(upload.id.clone());
-            let object = self.inner.store.open(&key).await?.ok_or_else(unknown)?;
-            if object.meta.size != part.length {
-                return Err(RegistryError::SizeInvalid { expected: part.length, received: object.meta.size });
-            }
-            let mut bytes = object.stream(0, part.length);
-            while let Some(chunk) = bytes.try_next().await.map_err(RegistryError::Body)? {
-                hasher.update(&chunk);
-                writer.write(chunk).await?;
-            }
-        }
-        writer.finish(Durability::Volatile).await?;
-        verify(digest, hasher.finish())?;
-        Ok(whole)
-    }
-
-    /// Takes a whole blob in one request.
-    pub async fn put_blob(
-        &self,
-        repository: &RepositoryName,
-        digest: &Digest,
-        length: Option<u64>,
-        body: impl Body,
-        author: &Author,
-    ) -> Result<u64> {
-        let upload = self.begin_upload(repository, &author.actor).await?;
-        let closed = self.close(&upload, Some(0), length, body, digest, author).await;
-        if closed.is_err() {
-            // Nobody knows its id: it cannot be continued.
-            self.cancel(&upload).await?;
-        }
-        closed
+        self.delete_parts(id).await
     }
 
     /// Ends an upload; what came so far is thrown away.
     pub async fn cancel(&self, upload: &Upload) -> Result<()> {
-        let directory = layout::upload(&upload.id);
-        let cancel = to_json(&Step::Cancel {});
-        versions::append(&self.inner.store, &directory, Durability::Volatile, |_| cancel.clone()).await?;
-        self.delete_parts(&upload.id).await
+        self.end_upload(&upload.id, &Step::Cancel {}).await
     }
 
     async fn delete_parts(&self, id: &str) -> Result<()> {
@@ -374,11 +315,9 @@ impl Registry {
     }
 }
 
-fn verify(expected: &Digest, actual: Digest) -> Result<()> {
-    if *expected == actual {
-        return Ok(());
-    }
-    Err(RegistryError::DigestMismatch { expected: expected.clone(), actual })
+/// Where the next part begins.
+fn end_of(parts: &[Part]) -> u64 {
+    parts.last().map_or(0, |part| part.offset + part.length)
 }
 
 fn check_length(announced: Option<u64>, received: u64) -> Result<()> {

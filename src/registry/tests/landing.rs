@@ -1,55 +1,17 @@
 //! Writers that were frozen between their journal record and their landing.
 
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use futures::FutureExt as _;
 
 use super::time::Hands;
+use super::watched::Watched;
 use super::{author, image, push_blob, push_image, put, repository};
 use crate::oci::Digest;
-use crate::registry::{Register, Registry, RegistryError, layout, versions};
-use crate::store::faulty::{FaultyStore, Operation};
-use crate::store::{Backend as _, Key, memory::MemoryStore};
-
-type Event = Box<dyn FnOnce() + Send>;
-
-/// A registry to which something happens once, before the next operation that is awaited.
-struct Watched {
-    registry: Registry,
-    hands: Arc<Hands>,
-    memory: MemoryStore,
-    awaited: Arc<Mutex<Option<(Operation, String, Event)>>>,
-}
-
-impl Watched {
-    async fn open() -> Self {
-        let (hands, memory) = (Arc::new(Hands::default()), MemoryStore::default());
-        let awaited: Arc<Mutex<Option<(Operation, String, Event)>>> = Arc::default();
-        let waiting = Arc::clone(&awaited);
-        let store = FaultyStore::new(Arc::new(memory.clone()), move |operation, key: &Key| {
-            let event = waiting
-                .lock()
-                .unwrap()
-                .take_if(|(awaited, prefix, _)| *awaited == operation && key.as_str().starts_with(prefix.as_str()));
-            event.into_iter().for_each(|(_, _, event)| event());
-            true
-        });
-        let registry = Registry::open(Arc::new(store), Arc::clone(&hands) as _).await.unwrap();
-        Self { registry, hands, memory, awaited }
-    }
-
-    fn before(&self, operation: Operation, prefix: &Key, event: impl FnOnce() + Send + 'static) {
-        *self.awaited.lock().unwrap() = Some((operation, prefix.to_string(), Box::new(event)));
-    }
-
-    /// The next journal record takes so long, by one of the clocks.
-    fn freeze(&self, turn: fn(&Hands, Duration), by: Duration) {
-        let hands = Arc::clone(&self.hands);
-        self.before(Operation::PutNew, &layout::journal(), move || turn(&hands, by));
-    }
-}
+use crate::registry::{Register, RegistryError, layout, versions};
+use crate::store::Backend as _;
+use crate::store::faulty::Operation;
 
 const BY_EITHER_CLOCK: [fn(&Hands, Duration); 2] = [Hands::turn_wall, Hands::turn_monotonic];
 

@@ -1,0 +1,170 @@
+//! The end of an upload: its bytes put together, verified, published and linked.
+//!
+//! The chunk that comes with the closing request is no part of the upload: it counts once the whole has the digest
+//! that the client said, and is forgotten otherwise, so that a client which tries again doubles nothing.
+
+use futures::TryStreamExt as _;
+
+use super::{Body, Part, Step, Upload, end_of};
+use crate::oci::{Digest, Hasher, RepositoryName};
+use crate::registry::register::Author;
+use crate::registry::{Registry, RegistryError, Result, layout, nonce};
+use crate::store::{Durability, Key};
+
+impl Registry {
+    /// Takes the last chunk, verifies, publishes and links. A second close repeats the work and ends the same. After one
+    /// that fails the upload is what it was before; only a body that breaks off is kept as far as it came.
+    pub async fn close(
+        &self,
+        upload: &Upload,
+        at: Option<u64>,
+        length: Option<u64>,
+        body: impl Body,
+        digest: &Digest,
+        author: &Author,
+    ) -> Result<u64> {
+        if let Some(size) = self.link_closed(upload, digest, author).await? {
+            return Ok(size);
+        }
+        match self.try_close(upload, at, length, body, digest, author).await {
+            Ok(size) => Ok(size),
+            Err(RegistryError::Body(error)) => Err(RegistryError::Body(error)),
+            // Another close may have come to its end meanwhile, and have taken the parts away.
+            Err(error) => match self.upload(&upload.repository, &upload.id, &upload.actor).await {
+                Ok(again) => self.link_closed(&again, digest, author).await?.ok_or(error),
+                Err(_) => Err(error),
+            },
+        }
+    }
+
+    /// The size of an upload that was closed under this digest, linked once more.
+    async fn link_closed(&self, upload: &Upload, digest: &Digest, author: &Author) -> Result<Option<u64>> {
+        let Some((_, size)) = upload.closed.as_ref().filter(|(closed, _)| closed == digest) else { return Ok(None) };
+        Ok(self.link_blob(&upload.repository, digest, *size, author).await?.then_some(*size))
+    }
+
+    async fn try_close(
+        &self,
+        upload: &Upload,
+        at: Option<u64>,
+        length: Option<u64>,
+        body: impl Body,
+        digest: &Digest,
+        author: &Author,
+    ) -> Result<u64> {
+        let mut brought = self.bring(upload, at, length, body, digest.algorithm()).await?;
+        if brought.outcome.is_err() {
+            return self.land_brought(upload, brought).await.map(|upload| upload.size());
+        }
+        let mut parts = if brought.begins_again { Vec::new() } else { upload.parts.clone() };
+        parts.extend(brought.part.clone());
+        let hasher = brought.hasher.take();
+        let published = self.publish_parts(upload, &parts, hasher, digest, author).await;
+        if let (Err(_), Some(part)) = (&published, &brought.part) {
+            // It was never landed: whoever tries again sends it again.
+            self.discard(&layout::upload_part(&upload.id, &part.nonce)).await;
+        }
+        published?;
+        let size = end_of(&parts);
+        self.end_upload(&upload.id, &Step::Close { digest: digest.clone(), size }).await?;
+        Ok(size)
+    }
+
+    async fn publish_parts(
+        &self,
+        upload: &Upload,
+        parts: &[Part],
+        hasher: Option<Hasher>,
+        digest: &Digest,
+        author: &Author,
+    ) -> Result<()> {
+        let whole = self.assemble(upload, parts, digest, hasher).await?;
+        // The bytes may be condemned, or the link deleted, between publishing and linking: once more, then.
+        loop {
+            self.publish(&whole, digest).await?;
+            if self.link_blob(&upload.repository, digest, end_of(parts), author).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// One file with all the bytes, verified.
+    async fn assemble(&self, upload: &Upload, parts: &[Part], digest: &Digest, hasher: Option<Hasher>) -> Result<Key> {
+        match (parts, hasher) {
+            ([part], Some(hasher)) => {
+                verify(digest, hasher.finish())?;
+                let key = layout::upload_part(&upload.id, &part.nonce);
+                let there = self.inner.store.head(&key).await?.map_or(0, |meta| meta.size);
+                if there != part.length {
+                    return Err(RegistryError::SizeInvalid { expected: part.length, received: there });
+                }
+                Ok(key)
+            }
+            (parts, hasher) => self.concatenate(upload, parts, digest, hasher).await,
+        }
+    }
+
+    async fn concatenate(
+        &self,
+        upload: &Upload,
+        parts: &[Part],
+        digest: &Digest,
+        known: Option<Hasher>,
+    ) -> Result<Key> {
+        if let Some(hasher) = known {
+            verify(digest, hasher.finish())?;
+        }
+        let whole = layout::upload_part(&upload.id, &nonce());
+        let copied = self.copy_parts(upload, parts, digest, &whole).await;
+        if copied.is_err() {
+            self.discard(&whole).await;
+        }
+        copied.map(|()| whole)
+    }
+
+    /// Writes the parts to one file, and verifies what was read.
+    async fn copy_parts(&self, upload: &Upload, parts: &[Part], digest: &Digest, whole: &Key) -> Result<()> {
+        let mut writer = self.inner.store.temporary(whole).await?;
+        let mut hasher = Hasher::new(digest.algorithm());
+        for part in parts {
+            let key = layout::upload_part(&upload.id, &part.nonce);
+            let unknown = || RegistryError::UploadUnknown(upload.id.clone());
+            let object = self.inner.store.open(&key).await?.ok_or_else(unknown)?;
+            if object.meta.size != part.length {
+                return Err(RegistryError::SizeInvalid { expected: part.length, received: object.meta.size });
+            }
+            let mut bytes = object.stream(0, part.length);
+            while let Some(chunk) = bytes.try_next().await.map_err(RegistryError::Body)? {
+                hasher.update(&chunk);
+                writer.write(chunk).await?;
+            }
+        }
+        writer.finish(Durability::Volatile).await?;
+        verify(digest, hasher.finish())
+    }
+
+    /// Takes a whole blob in one request.
+    pub async fn put_blob(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        length: Option<u64>,
+        body: impl Body,
+        author: &Author,
+    ) -> Result<u64> {
+        let upload = self.begin_upload(repository, &author.actor).await?;
+        let closed = self.close(&upload, Some(0), length, body, digest, author).await;
+        if closed.is_err() {
+            // Nobody knows its id: it cannot be continued.
+            self.cancel(&upload).await?;
+        }
+        closed
+    }
+}
+
+fn verify(expected: &Digest, actual: Digest) -> Result<()> {
+    if *expected == actual {
+        return Ok(());
+    }
+    Err(RegistryError::DigestMismatch { expected: expected.clone(), actual })
+}
