@@ -20,6 +20,8 @@ mod rights;
 
 #[path = "it/registry_access.rs"]
 mod registry_access;
+#[path = "it/registry_faults.rs"]
+mod registry_faults;
 #[path = "it/registry_protocol.rs"]
 mod registry_protocol;
 #[path = "it/registry_support.rs"]

@@ -12,7 +12,9 @@ use regatta::registry::{Registry, layout};
 use regatta::server::documents::Refused;
 use regatta::server::listen::Listener;
 use regatta::server::{Server, Settings, dispatch};
+use regatta::store::faulty::{FaultyStore, Operation};
 use regatta::store::fs::FsStore;
+use regatta::store::{Key, Store};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -78,6 +80,10 @@ fn people() -> Htpasswd {
     Htpasswd::parse(lines).0
 }
 
+fn fs_store(root: &TempDir) -> Store {
+    Arc::new(FsStore::open(root.path(), layout::temporaries()).unwrap())
+}
+
 impl Fixture {
     /// With everybody's role in force.
     pub async fn start() -> Self {
@@ -108,9 +114,22 @@ impl Fixture {
         Self::open(Arc::clone(&self.root), KeySet::generate(), Arc::new(System)).await
     }
 
+    /// With everybody's role in force, over a store that does what `judge` lets it.
+    pub async fn start_judged(judge: impl Fn(Operation, &Key) -> bool + Send + Sync + 'static) -> Self {
+        let root = Arc::new(tempfile::tempdir().unwrap());
+        let store = FaultyStore::new(fs_store(&root), judge);
+        let fixture = Self::over(root, Arc::new(store), KeySet::generate(), Arc::new(System)).await;
+        fixture.put_access(&document(1, 1)).await.unwrap();
+        fixture
+    }
+
     async fn open(root: Arc<TempDir>, keys: KeySet, time: Arc<dyn TimeSource>) -> Self {
-        let store = FsStore::open(root.path(), layout::temporaries()).unwrap();
-        let registry = Registry::open(Arc::new(store), time).await.unwrap();
+        let store = fs_store(&root);
+        Self::over(root, store, keys, time).await
+    }
+
+    async fn over(root: Arc<TempDir>, store: Store, keys: KeySet, time: Arc<dyn TimeSource>) -> Self {
+        let registry = Registry::open(store, time).await.unwrap();
         let configured =
             Configured { htpasswd: people(), admins: [Identity::htpasswd("root")].into(), ..Configured::default() };
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), None).await.unwrap();
