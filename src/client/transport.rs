@@ -25,7 +25,7 @@ use super::{
 
 /// No answer, or no progress of a body, for this long is a failure.
 const PATIENCE: Duration = Duration::from_mins(1);
-/// The same, once a body is sent: the registry may have to put a large blob together before it answers.
+/// The same, once a body is sent or an upload is to be closed: the registry may have to put a large blob together before it answers.
 const LONG_PATIENCE: Duration = Duration::from_mins(5);
 /// How often progress is looked at.
 const TICK: Duration = Duration::from_secs(5);
@@ -95,6 +95,18 @@ impl Request {
         }
         self.body = body;
         self
+    }
+
+    /// The registry puts something large together before it answers, whatever is sent along.
+    pub(super) fn long(mut self) -> Self {
+        self.patience = LONG_PATIENCE;
+        self
+    }
+
+    /// How long it is waited for an answer, or for progress.
+    #[cfg(test)]
+    pub(super) fn patience(&self) -> Duration {
+        self.patience
     }
 
     /// With Basic credentials at once, whatever the registry would ask for.

@@ -89,16 +89,12 @@ impl Client {
         reader: &Arc<Mutex<BlobReader>>,
         length: u64,
     ) -> Result<(), ClientError> {
-        let mut url = upload.url.clone();
-        url.query_pairs_mut().append_pair("digest", digest.as_str());
         let body = if length == 0 {
             Body::Empty
         } else {
             Body::Stream(StreamBody::new(length, reader::stream(reader.clone(), length)))
         };
-        let request =
-            Request::new(Method::PUT, url, Scope::push(&upload.repository)).header(CONTENT_TYPE, OCTETS).body(body);
-        let answer = self.send_reading(request, reader).await?;
+        let answer = self.send_reading(closing(upload, digest, body), reader).await?;
         match answer.status() {
             StatusCode::CREATED | StatusCode::OK | StatusCode::NO_CONTENT => Ok(()),
             _ => Err(self.unexpected(&Method::PUT, answer).await),
@@ -160,6 +156,13 @@ impl Client {
     }
 }
 
+/// The request that closes an upload. Without a body too it may take long: what came in parts is put together then.
+fn closing(upload: &Upload, digest: &Digest, body: Body) -> Request {
+    let mut url = upload.url.clone();
+    url.query_pairs_mut().append_pair("digest", digest.as_str());
+    Request::new(Method::PUT, url, Scope::push(&upload.repository)).header(CONTENT_TYPE, OCTETS).body(body).long()
+}
+
 /// `0-41` is 42 bytes. `0-0` is what registries say of an empty upload too, and those are far more frequent.
 fn arrived(range: &str) -> Option<u64> {
     let last: u64 = range.trim().trim_start_matches("bytes=").split_once('-')?.1.parse().ok()?;
@@ -169,6 +172,18 @@ fn arrived(range: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_close_without_a_body_is_waited_for_like_one_with_a_body() {
+        let url = Url::parse("http://localhost/v2/a/blobs/uploads/1").unwrap();
+        let upload = Upload { url, repository: "a".parse().unwrap() };
+        let digest = Digest::sha256(b"");
+        let stream = StreamBody::new(1, futures::stream::empty());
+        let with = closing(&upload, &digest, Body::Stream(stream));
+        assert_eq!(closing(&upload, &digest, Body::Empty).patience(), with.patience());
+        let other = Request::new(Method::GET, upload.url.clone(), Scope::none());
+        assert!(with.patience() > other.patience());
+    }
 
     #[test]
     fn the_range_of_an_upload_is_inclusive() {

@@ -213,5 +213,14 @@ async fn a_large_blob_goes_in_parts_to_a_regatta() {
     source.push_image("large", "v1", &[&large]).await;
     assert!(replicate(&source, &destination, &[]).await.status.success());
     equal(&source, &destination).await;
-    assert_eq!(destination.served().iter().filter(|s| s.method == "PATCH" && s.status == 202).count(), 3);
+    // Of the upload that became the blob: on a machine that stands still for a minute one may be given up before.
+    let writes: Vec<Served> = destination.served().into_iter().filter(Served::writes).collect();
+    let closed = writes.iter().rfind(|s| s.stored_blob() && patches(&writes, &s.path, |_| true) > 0);
+    let upload = &closed.unwrap_or_else(|| panic!("no upload in parts: {writes:#?}")).path;
+    let (landed, broken) = (patches(&writes, upload, |s| s == 202), patches(&writes, upload, |s| s != 202));
+    assert!((3..=3 + broken).contains(&landed), "{writes:#?}");
+}
+
+fn patches(served: &[Served], path: &str, status: fn(u64) -> bool) -> usize {
+    served.iter().filter(|s| s.method == "PATCH" && s.path == path && status(s.status)).count()
 }

@@ -134,11 +134,15 @@ impl Registry {
         crypto();
         let files = Arc::new(make_files());
         let root = files.path().join("data-1");
-        let (port, internal) = (free_port(), free_port());
-        Self::start_on(files, root, port, internal).await
+        eventually("a registry has ports of its own", async || {
+            let (port, internal) = (free_port(), free_port());
+            Self::start_on(files.clone(), root.clone(), port, internal).await.ok_or((port, internal))
+        })
+        .await
     }
 
-    async fn start_on(files: Arc<TempDir>, root: PathBuf, port: u16, internal: u16) -> Self {
+    /// `None` where it ended by itself: somebody else took one of the ports. That one would answer for it.
+    async fn start_on(files: Arc<TempDir>, root: PathBuf, port: u16, internal: u16) -> Option<Self> {
         let at = |name: &str| files.path().join(name);
         let mut child = Command::new(BINARY)
             .arg("registry")
@@ -157,7 +161,7 @@ impl Registry {
             .spawn()
             .unwrap();
         let log = collect(&mut child);
-        let registry = Self {
+        let mut registry = Self {
             child,
             files,
             root,
@@ -165,12 +169,21 @@ impl Registry {
             internal_url: format!("https://127.0.0.1:{internal}"),
             log,
         };
+        let serves = eventually("the registry serves or has ended", async || {
+            let serves = registry.log.lock().unwrap().iter().any(|line| line["message"] == "serving");
+            let ended = registry.child.try_wait().unwrap().is_some();
+            if serves || ended { Ok(serves) } else { Err("neither") }
+        })
+        .await;
+        if !serves {
+            return None;
+        }
         eventually("the registry is ready", async || {
             let ready = reqwest::get(format!("{}/readyz", registry.url)).await.map_err(|error| error.to_string())?;
             if ready.status().is_success() { Ok(()) } else { Err(ready.text().await.unwrap_or_default()) }
         })
         .await;
-        registry
+        Some(registry)
     }
 
     /// Ends it at once.
@@ -207,7 +220,11 @@ impl Registry {
 
     async fn start_again(&self, root: PathBuf) -> Self {
         let port = |url: &str| url.rsplit(':').next().unwrap().parse().unwrap();
-        Self::start_on(self.files.clone(), root, port(&self.url), port(&self.internal_url)).await
+        eventually("the registry has its ports again", async || {
+            let (port, internal) = (port(&self.url), port(&self.internal_url));
+            Self::start_on(self.files.clone(), root.clone(), port, internal).await.ok_or((port, internal))
+        })
+        .await
     }
 
     /// Where it keeps its data.
