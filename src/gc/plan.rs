@@ -80,7 +80,9 @@ impl Counts {
     /// Of registers and of bytes.
     pub fn of(turns: &[Turn], blobs: usize) -> Self {
         let mut counts = Self { blobs: blobs as u64, ..Self::default() };
-        turns.iter().for_each(|turn| counts.add(&turn.register));
+        for turn in turns {
+            counts.add(&turn.register);
+        }
         counts
     }
 
@@ -245,32 +247,38 @@ impl Plan {
     fn names(&mut self, survey: &Survey) {
         let purged: BTreeSet<&Register> = self.purge.iter().map(|turn| &turn.register).collect();
         let coming: BTreeSet<&RepositoryName> = survey.unsettled.iter().map(Register::repository).collect();
-        let (mut forget, mut full) = (Vec::new(), BTreeSet::new());
+        let (mut forget, mut enter, mut full) = (Vec::new(), Vec::new(), BTreeSet::new());
         for (name, repository) in &survey.repositories {
-            let hints = repository.hints.iter().filter(|hint| repository.is_orphan(hint));
-            let hints = hints
-                .filter(|hint| !survey.unsettled.contains(&Register::Manifest(name.clone(), hint.referrer.clone())));
-            forget.extend(hints.map(|hint| {
-                let ended = repository.ended.contains_key(&hint.referrer);
-                Orphan { repository: name.clone(), hint: hint.clone(), ended }
-            }));
-            let stays = |register: Register| !purged.contains(&register);
-            let mut manifests = repository
-                .manifests
-                .iter()
-                .map(|(digest, item)| (stays(Register::Manifest(name.clone(), digest.clone())), item.condemned));
-            let mut links = repository.links.keys().map(|digest| stays(Register::Link(name.clone(), digest.clone())));
-            if manifests.clone().any(|(stays, condemned)| stays && !condemned) && !survey.catalog.contains(name) {
-                self.enter.push(name.clone());
+            forget.extend(orphans(name, repository, survey));
+            let is_set = |(digest, item): (&Digest, &Item)| {
+                !item.condemned && !purged.contains(&Register::Manifest(name.clone(), digest.clone()))
+            };
+            if repository.manifests.iter().any(is_set) && !survey.catalog.contains(name) {
+                enter.push(name.clone());
             }
-            if !repository.tagged.is_empty() || manifests.any(|(stays, _)| stays) || links.any(|stays| stays) {
+            let manifests = repository.manifests.keys().map(|digest| Register::Manifest(name.clone(), digest.clone()));
+            let mut all =
+                manifests.chain(repository.links.keys().map(|link| Register::Link(name.clone(), link.clone())));
+            if !repository.tagged.is_empty() || all.any(|register| !purged.contains(&register)) {
                 full.insert(name);
             }
         }
         let empty = survey.catalog.iter().filter(|name| !full.contains(name) && !coming.contains(name));
         let leave = empty.cloned().collect();
-        (self.forget, self.leave) = (forget, leave);
+        (self.forget, self.enter, self.leave) = (forget, enter, leave);
     }
+}
+
+/// The hints of a repository whose manifests are not there, and are not about to land.
+fn orphans(name: &RepositoryName, repository: &Repository, survey: &Survey) -> Vec<Orphan> {
+    let is_coming = |hint: &Hint| survey.unsettled.contains(&Register::Manifest(name.clone(), hint.referrer.clone()));
+    let hints = repository.hints.iter().filter(|hint| repository.is_orphan(hint) && !is_coming(hint));
+    let orphan = |hint: &Hint| Orphan {
+        repository: name.clone(),
+        hint: hint.clone(),
+        ended: repository.ended.contains_key(&hint.referrer),
+    };
+    hints.map(orphan).collect()
 }
 
 impl Repository {

@@ -88,13 +88,12 @@ impl Registry {
         author: &Author,
     ) -> Result<bool> {
         let register = Register::Link(repository.clone(), digest.clone());
-        match self.head(&register).await?.filter(|head| self.is_fresh(head)) {
-            Some(head) => self.make_durable(&register, &head).await?,
-            None => {
-                let ticket = self.journal().record(vec![register.clone()]).await?;
-                self.set_link(&register, digest, size, author, &ticket).await?;
-                ticket.settle();
-            }
+        if let Some(head) = self.head(&register).await?.filter(|head| self.is_fresh(head)) {
+            self.make_durable(&register, &head).await?;
+        } else {
+            let ticket = self.journal().record(vec![register.clone()]).await?;
+            self.set_link(&register, digest, size, author, &ticket).await?;
+            ticket.settle();
         }
         // A collector may have condemned the bytes before it could see the link; and the link may be gone again.
         Ok(self.secure_data(digest).await? && self.head_if_set(&register).await?.is_some())

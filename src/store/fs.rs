@@ -166,9 +166,9 @@ impl Inner {
             file.metadata()
         };
         let meta = found(sync()).map_err(|source| StoreError::io("syncing", key, source))?;
-        let there = meta.is_some();
-        meta.into_iter().for_each(|meta| self.entries.remember(path.clone(), &meta));
-        Ok(there)
+        let Some(meta) = meta else { return Ok(false) };
+        self.entries.remember(path, &meta);
+        Ok(true)
     }
 
     fn meta(&self, key: &Key) -> Result<Option<Meta>, StoreError> {
