@@ -10,9 +10,11 @@
 pub mod access;
 pub mod blobs;
 pub mod catalog;
+mod contents;
 pub mod edges;
 pub mod enumerate;
 pub mod error;
+mod heads;
 pub mod hold;
 pub mod identity;
 pub mod journal;
@@ -52,6 +54,8 @@ struct Inner {
     clock: Clock,
     journal: Journal,
     identity: StoreIdentity,
+    heads: heads::Heads,
+    contents: contents::Contents,
     /// Names this process: hash states are trusted, and clocks told apart, by it.
     origin: String,
 }
@@ -64,7 +68,8 @@ impl Registry {
         let origin = nonce();
         let clock = Clock::new(&origin, time);
         let journal = Journal::start(store.clone(), clock.clone());
-        Ok(Self { inner: Arc::new(Inner { store, clock, journal, identity, origin }) })
+        let (heads, contents) = Default::default();
+        Ok(Self { inner: Arc::new(Inner { store, clock, journal, identity, heads, contents, origin }) })
     }
 
     /// The store's identity and format.

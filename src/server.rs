@@ -18,6 +18,7 @@ pub mod manifests;
 pub mod metrics;
 pub mod probes;
 pub mod route;
+pub mod spans;
 pub mod tls;
 pub mod token;
 pub mod uploads;

@@ -167,7 +167,7 @@ pub struct Object {
 
 #[derive(Debug)]
 enum Content {
-    File(std::fs::File),
+    File(fs::LocalFile),
     Bytes(Bytes),
 }
 
@@ -175,13 +175,30 @@ impl Object {
     /// The bytes `start .. start + length`, in chunks.
     pub fn stream(self, start: u64, length: u64) -> BoxStream<'static, io::Result<Bytes>> {
         match self.content {
-            Content::File(file) => fs::stream(file, start, length),
-            Content::Bytes(bytes) => {
-                let from = usize::try_from(start).unwrap_or(usize::MAX).min(bytes.len());
-                let to = from.saturating_add(usize::try_from(length).unwrap_or(usize::MAX)).min(bytes.len());
-                Box::pin(futures::stream::iter([Ok(bytes.slice(from..to))]))
-            }
+            Content::File(file) => file.stream(start, length),
+            Content::Bytes(bytes) => Box::pin(futures::stream::iter([Ok(slice(&bytes, start, length))])),
         }
+    }
+
+    /// The bytes `start .. start + length`, where they are in memory.
+    pub fn at_hand(&self, start: u64, length: u64) -> Option<Bytes> {
+        match &self.content {
+            Content::File(_) => None,
+            Content::Bytes(bytes) => Some(slice(bytes, start, length)),
+        }
+    }
+
+    /// The file that the bytes are in, where they are in one of this machine's.
+    pub fn local_file(&self) -> Option<&fs::LocalFile> {
+        match &self.content {
+            Content::File(file) => Some(file),
+            Content::Bytes(_) => None,
+        }
+    }
+
+    /// An object whose bytes are at hand.
+    pub fn from_bytes(meta: Meta, bytes: Bytes) -> Self {
+        Self { meta, content: Content::Bytes(bytes) }
     }
 
     /// All bytes at once; for what is known to be small.
@@ -194,6 +211,12 @@ impl Object {
             Err(chunks) => Ok(chunks.concat().into()),
         }
     }
+}
+
+fn slice(bytes: &Bytes, start: u64, length: u64) -> Bytes {
+    let from = usize::try_from(start).unwrap_or(usize::MAX).min(bytes.len());
+    let to = from.saturating_add(usize::try_from(length).unwrap_or(usize::MAX)).min(bytes.len());
+    bytes.slice(from..to)
 }
 
 /// A store that fails.

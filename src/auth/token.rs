@@ -47,6 +47,17 @@ struct Claims {
     scope: Scope,
 }
 
+/// What a good token says.
+#[derive(Debug, Clone)]
+pub struct Verified {
+    /// Whose it is.
+    pub identity: Identity,
+    /// What it narrows to.
+    pub scope: Scope,
+    /// Until when it is good, in Unix seconds.
+    pub expires: u64,
+}
+
 /// Why a token is not taken; for the log, all of them are 401.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
@@ -85,8 +96,8 @@ impl TokenIssuer {
         Ok(jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(&self.signing.secret))?)
     }
 
-    /// Who a token is of, and what it narrows to.
-    pub fn verify(&self, token: &str) -> Result<(Identity, Scope), TokenError> {
+    /// Who a token is of, what it narrows to, and how long it is good.
+    pub fn verify(&self, token: &str) -> Result<Verified, TokenError> {
         if token.len() > LONGEST {
             return Err(TokenError::TooLong);
         }
@@ -102,7 +113,8 @@ impl TokenIssuer {
         validation.validate_nbf = true;
         validation.leeway = 5;
         let data = jsonwebtoken::decode::<Claims>(token, &DecodingKey::from_secret(&key.secret), &validation)?;
-        Ok((data.claims.identity, data.claims.scope))
+        let Claims { identity, scope, exp, .. } = data.claims;
+        Ok(Verified { identity, scope, expires: exp })
     }
 }
 
@@ -123,7 +135,7 @@ mod tests {
         let issuer = TokenIssuer::new("a", key("1"), vec![]);
         let who = Identity::htpasswd("alice");
         let token = issuer.issue(&who, Scope::default(), now()).unwrap();
-        assert_eq!(issuer.verify(&token).unwrap().0, who);
+        assert_eq!(issuer.verify(&token).unwrap().identity, who);
         assert!(TokenIssuer::new("a", key("2"), vec![key("1")]).verify(&token).is_ok(), "rotated");
         assert!(TokenIssuer::new("a", key("2"), vec![]).verify(&token).is_err(), "key gone");
         assert!(TokenIssuer::new("b", key("1"), vec![]).verify(&token).is_err(), "another registry");

@@ -14,16 +14,17 @@ impl Registry {
     /// Whether the repository links the blob and its bytes are in place: what HEAD answers.
     pub async fn blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<Meta> {
         let unknown = || RegistryError::BlobUnknown { repository: repository.clone(), digest: digest.clone() };
-        self.head_if_set(&Register::Link(repository.clone(), digest.clone())).await?.ok_or_else(unknown)?;
+        let link = self.current(&Register::Link(repository.clone(), digest.clone())).await?;
+        link.filter(|head| head.is_set()).ok_or_else(unknown)?;
         self.data(digest).await?.ok_or_else(unknown)
     }
 
     /// The blob's bytes, condemned or not: what GET answers.
     pub async fn open_blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<Object> {
         let unknown = || RegistryError::BlobUnknown { repository: repository.clone(), digest: digest.clone() };
-        let link = self.head(&Register::Link(repository.clone(), digest.clone())).await?;
-        link.filter(Head::is_readable).ok_or_else(unknown)?;
-        self.open_data(digest).await?.ok_or_else(unknown)
+        let link = self.current(&Register::Link(repository.clone(), digest.clone())).await?;
+        link.filter(|head| head.is_readable()).ok_or_else(unknown)?;
+        self.open_content(digest).await?.ok_or_else(unknown)
     }
 
     /// Removes the repository's link. The bytes are the collector's.

@@ -99,7 +99,7 @@ impl Registry {
     /// What a reference is, with its bytes; by digest also when it is condemned.
     pub async fn open_manifest(&self, repository: &RepositoryName, reference: &Reference) -> Result<(Stored, Object)> {
         let stored = self.find(repository, reference, Head::is_readable).await?;
-        let object = self.open_data(&stored.digest).await?;
+        let object = self.open_content(&stored.digest).await?;
         Ok((stored, object.ok_or_else(|| tags::unknown(repository, reference.clone()))?))
     }
 
@@ -109,15 +109,19 @@ impl Registry {
         reference: &Reference,
         good: fn(&Head) -> bool,
     ) -> Result<Stored> {
-        let head = match reference {
-            Reference::Tag(tag) => Some(self.tag(repository, tag).await?),
-            Reference::Digest(digest) => {
-                self.head(&Register::Manifest(repository.clone(), digest.clone())).await?.filter(good)
-            }
+        let register = match reference {
+            Reference::Tag(tag) => Register::Tag(repository.clone(), tag.clone()),
+            Reference::Digest(digest) => Register::Manifest(repository.clone(), digest.clone()),
         };
+        let good = |head: &Head| match reference {
+            Reference::Tag(_) => head.is_set(),
+            Reference::Digest(_) => good(head),
+        };
+        let head = self.current(&register).await?.filter(|head| good(head));
         let head = head.ok_or_else(|| tags::unknown(repository, reference.clone()))?;
-        let media_type = head.entry.media_type.unwrap_or_else(MediaType::oci_manifest);
-        Ok(Stored { digest: head.entry.digest, media_type, size: head.entry.size })
+        let entry = &head.entry;
+        let media_type = entry.media_type.clone().unwrap_or_else(MediaType::oci_manifest);
+        Ok(Stored { digest: entry.digest.clone(), media_type, size: entry.size })
     }
 
     /// Puts a manifest and sets its tags.

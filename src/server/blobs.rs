@@ -1,11 +1,12 @@
 //! Blobs: GET, HEAD with ranges and conditions; DELETE.
 
 use axum::body::Body;
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, Version, header};
 use axum::response::Response;
 
 use super::Fault;
 use super::dispatch::Call;
+use super::spans::Spans;
 use crate::auth::Permission;
 use crate::oci::{ByteRange, Digest, ErrorCode, RangeError, RepositoryName};
 use crate::store::Object;
@@ -49,7 +50,7 @@ fn get(call: &Call, digest: &Digest, object: Object) -> Result<Response, Fault> 
     let range = call.header(header::RANGE).filter(|_| same && size > 0);
     match range.map(|range| ByteRange::resolve(range, size)) {
         Some(Ok(range)) => {
-            let mut response = stream(object, digest, range.start, range.length());
+            let mut response = stream(call, object, digest, range.start, range.length());
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;
             let value = format!("bytes {}-{}/{size}", range.start, range.end);
             response.headers_mut().extend(HeaderValue::try_from(value).ok().map(|v| (header::CONTENT_RANGE, v)));
@@ -61,15 +62,28 @@ fn get(call: &Call, digest: &Digest, object: Object) -> Result<Response, Fault> 
             format!("the blob has {size} bytes"),
         )
         .with_header(header::CONTENT_RANGE, format!("bytes */{size}"))),
-        Some(Err(RangeError::Ignored)) | None => Ok(stream(object, digest, 0, size)),
+        Some(Err(RangeError::Ignored)) | None => Ok(stream(call, object, digest, 0, size)),
     }
 }
 
-fn stream(object: Object, digest: &Digest, start: u64, length: u64) -> Response {
-    let mut response = Response::new(Body::from_stream(object.stream(start, length)));
+fn stream(call: &Call, object: Object, digest: &Digest, start: u64, length: u64) -> Response {
+    let mut response = Response::new(content(call, object, start, length));
     describe(&mut response, digest);
     response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
     response
+}
+
+/// The bytes `start .. start + length`: what is at hand at once, what is in a file by way of the connection's spans
+/// where that is possible.
+pub(super) fn content(call: &Call, object: Object, start: u64, length: u64) -> Body {
+    if let Some(bytes) = object.at_hand(start, length) {
+        return Body::from(bytes);
+    }
+    let spans = call.parts.extensions.get::<Spans>().filter(|_| call.parts.version <= Version::HTTP_11);
+    match (object.local_file(), spans) {
+        (Some(file), Some(spans)) => spans.body(file.clone(), start, length),
+        (Some(_) | None, _) => Body::from_stream(object.stream(start, length)),
+    }
 }
 
 fn describe(response: &mut Response, digest: &Digest) {

@@ -2,13 +2,16 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::http::{HeaderMap, header};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use quick_cache::sync::Cache;
 
 use super::Fault;
 use crate::admin::{AccessDocument, KeySet, ProjectAccess, Subject};
 use crate::auth::secrets::SecretHash;
+use crate::auth::token::Verified;
 use crate::auth::verifier::Quick;
 use crate::auth::{
     Access, Configured, Decision, Identity, Permission, Project, Role, Scope, TokenIssuer, TokenKey, Verifier, decide,
@@ -27,7 +30,15 @@ pub struct Gate {
     access: Access,
     verifier: Arc<Verifier>,
     issuer: TokenIssuer,
+    /// Tokens that were verified since this gate was made, with the Unix second that they are good until.
+    verified: Cache<Box<str>, (Caller, u64)>,
 }
+
+/// How many verified tokens are remembered: some kilobyte each.
+const TOKENS: usize = 4_096;
+
+/// A longer token is verified at each use rather than remembered.
+const LONGEST_REMEMBERED: usize = 2_048;
 
 /// Whoever sent a request.
 #[derive(Debug, Clone)]
@@ -68,6 +79,7 @@ impl Gate {
             )),
             issuer: TokenIssuer::new(audience, token_key(&keys.signing), also),
             hash: document.map(|(_, hash)| hash).unwrap_or_default(),
+            verified: Cache::new(TOKENS),
         }
     }
 
@@ -96,19 +108,23 @@ impl Gate {
     }
 
     fn bearer(&self, token: &str) -> Result<Caller, Fault> {
-        match self.issuer.verify(token) {
-            Ok((identity, scope)) if self.verifier.exists(&identity) => {
-                Ok(Caller { identity, scope: Some(scope), presented: true })
-            }
-            Ok((identity, _)) => {
-                tracing::debug!(%identity, "a bearer token of somebody who is no more was refused");
-                Err(Fault::bad_token())
-            }
-            Err(error) => {
-                tracing::debug!(%error, "a bearer token was refused");
-                Err(Fault::bad_token())
-            }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        if let Some((caller, _)) = self.verified.get(token).filter(|(_, expires)| now < *expires) {
+            return Ok(caller);
         }
+        let Verified { identity, scope, expires } = self.issuer.verify(token).map_err(|error| {
+            tracing::debug!(%error, "a bearer token was refused");
+            Fault::bad_token()
+        })?;
+        if !self.verifier.exists(&identity) {
+            tracing::debug!(%identity, "a bearer token of somebody who is no more was refused");
+            return Err(Fault::bad_token());
+        }
+        let caller = Caller { identity, scope: Some(scope), presented: true };
+        if token.len() <= LONGEST_REMEMBERED {
+            self.verified.insert(token.into(), (caller.clone(), expires));
+        }
+        Ok(caller)
     }
 
     /// Whose login and password these are.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -14,6 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+
+use super::spans::SpanStream;
 
 /// How long a client may take for its TLS handshake, and for the head of a request.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -73,7 +75,10 @@ impl Listener {
         }
         tokio::spawn(async move {
             let served = match tls {
-                None => serve_connection(stream, router, watcher).await,
+                None => {
+                    let (stream, spans) = SpanStream::new(stream);
+                    serve_connection(stream, router.layer(Extension(spans)), watcher).await
+                }
                 Some(config) => match tokio::time::timeout(PATIENCE, TlsAcceptor::from(config).accept(stream)).await {
                     Ok(Ok(stream)) => serve_connection(stream, router, watcher).await,
                     Ok(Err(error)) => Err(error.into()),

@@ -6,7 +6,7 @@ use axum::response::Response;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use super::Fault;
-use super::blobs::{CONTENT_DIGEST, is_unchanged, name as name_content, unchanged};
+use super::blobs::{CONTENT_DIGEST, content, is_unchanged, name as name_content, unchanged};
 use super::dispatch::{Call, content_length};
 use crate::auth::Permission;
 use crate::oci::{ErrorCode, MediaType, Reference, RepositoryName};
@@ -48,7 +48,7 @@ async fn get(call: &Call, name: &RepositoryName, reference: &Reference) -> Resul
         return Ok(unchanged(&stored.digest));
     }
     let size = object.meta.size;
-    let mut response = Response::new(Body::from_stream(object.stream(0, size)));
+    let mut response = Response::new(content(call, object, 0, size));
     describe(&mut response, &stored, reference);
     Ok(response)
 }

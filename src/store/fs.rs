@@ -8,36 +8,31 @@
 //! - a key that was there already is `fsync`ed too before anybody is told so: whoever made it may not have come so far;
 //! - after a failing link, two links on the temporary mean that it was done: NFS retransmits.
 //!
-//! Small reads are done on the spot: in the page cache they cost less than the way to another thread. Whatever waits
-//! for the disk, and all that is written, goes to the blocking pool.
+//! What is in the kernel's caches is read on the spot (see `read`); whatever waits for the disk, and all that is
+//! written, goes to the blocking pool.
 
 mod directory;
 mod entries;
+mod read;
 mod write;
 
 use std::fs::File;
-use std::io::{self, Read as _};
-use std::os::unix::fs::FileExt as _;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use futures::stream::BoxStream;
 use rustix::fs::{CWD, RenameFlags};
 
 use super::{
     Answer, Backend, Capacity, Child, Content, Durability, Key, Meta, Object, Published, PutNew, StoreError, Writer,
 };
-use directory::{DurableDirectories, smallest, with_parent};
+use directory::{DurableDirectories, with_parent};
 use entries::DurableEntries;
+pub use read::LocalFile;
+use read::{Reader, Wait};
 use write::FileWriter;
-
-/// Values of registers and records are shorter than this.
-const SMALL: usize = 1024;
-
-/// How much of a file is read at once when it is streamed.
-const CHUNK: u64 = 256 * 1024;
 
 /// A directory as a store.
 #[derive(Debug, Clone)]
@@ -51,6 +46,7 @@ struct Inner {
     scratch: Key,
     directories: DurableDirectories,
     entries: DurableEntries,
+    reader: Reader,
 }
 
 impl FsStore {
@@ -60,9 +56,29 @@ impl FsStore {
         std::fs::create_dir_all(root).map_err(|source| unsuitable(root, &source))?;
         let root = root.canonicalize().map_err(|source| unsuitable(root, &source))?;
         let directories = DurableDirectories::new(root.clone());
-        let store = Self { inner: Arc::new(Inner { root, scratch, directories, entries: DurableEntries::default() }) };
+        let reader = Reader::new(&root).map_err(|source| unsuitable(&root, &source))?;
+        let entries = DurableEntries::default();
+        let store = Self { inner: Arc::new(Inner { root, scratch, directories, entries, reader }) };
         store.inner.probe()?;
         Ok(store)
+    }
+
+    /// Reads on the spot where nothing has to be waited for, else in the pool.
+    fn look<'a, T: Send + 'static>(
+        &'a self,
+        doing: &'static str,
+        key: &'a Key,
+        work: fn(&Reader, &Key, Wait) -> io::Result<T>,
+    ) -> Answer<'a, T> {
+        match self.inner.reader.at_once(|reader, wait| work(reader, key, wait)) {
+            Some(result) => Box::pin(std::future::ready(result.map_err(|source| StoreError::io(doing, key, source)))),
+            None => {
+                let key = key.clone();
+                Box::pin(self.blocking(move |inner| {
+                    work(&inner.reader, &key, Wait::Yes).map_err(|source| StoreError::io(doing, &key, source))
+                }))
+            }
+        }
     }
 
     async fn blocking<T: Send + 'static>(
@@ -118,7 +134,7 @@ impl Inner {
         let _ = std::fs::remove_file(self.path(&temporary));
         match published? {
             Published::Created => Ok(PutNew::Created),
-            Published::Exists => match read_file(&self.path(key)).map_err(failed)? {
+            Published::Exists => match self.reader.value(key, Wait::Yes).map_err(failed)? {
                 Some(stored) if stored.as_ref() == value => Ok(PutNew::Created),
                 Some(stored) => Ok(PutNew::Exists(stored)),
                 // It was there and is gone: deleted between the two calls. Nobody reuses the names of what is deleted.
@@ -171,20 +187,6 @@ impl Inner {
         Ok(true)
     }
 
-    fn meta(&self, key: &Key) -> Result<Option<Meta>, StoreError> {
-        found(std::fs::metadata(self.path(key)).and_then(|meta| to_meta(&meta)))
-            .map_err(|source| StoreError::io("looking at", key, source))
-    }
-
-    fn open_file(&self, key: &Key) -> Result<Option<Object>, StoreError> {
-        let open = || {
-            let file = File::open(self.path(key))?;
-            let meta = to_meta(&file.metadata()?)?;
-            Ok(Object { meta, content: Content::File(file) })
-        };
-        found(open()).map_err(|source| StoreError::io("opening", key, source))
-    }
-
     fn remove(&self, key: &Key) -> Result<bool, StoreError> {
         let path = self.path(key);
         let failed = |source| StoreError::io("deleting", key, source);
@@ -221,9 +223,9 @@ impl Inner {
     fn now(&self) -> Result<SystemTime, StoreError> {
         let key = self.scratch.join(random_name());
         write::file(self, &key, b"", Durability::Volatile)?;
-        let meta = self.meta(&key)?;
+        let meta = self.reader.meta(&key, Wait::Yes);
         let _ = std::fs::remove_file(self.path(&key));
-        meta.map(|meta| meta.modified)
+        meta.map_err(|source| StoreError::io("reading the clock of", &key, source))?.map(|meta| meta.modified)
             .ok_or_else(|| StoreError::io("reading the clock of", &key, io::ErrorKind::NotFound.into()))
     }
 }
@@ -246,39 +248,12 @@ fn was_it_us(temporary: &Path, key: &Path) -> io::Result<Published> {
     Ok(if ours { Published::Created } else { Published::Exists })
 }
 
-fn to_meta(meta: &std::fs::Metadata) -> io::Result<Meta> {
-    if meta.is_dir() {
-        return Err(io::ErrorKind::NotFound.into());
-    }
-    Ok(Meta { size: meta.len(), modified: meta.modified()? })
-}
-
 /// `NotFound`, also because a component on the way is a file, is an answer.
 fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
         Err(error) => Err(error),
-    }
-}
-
-fn read_file(path: &Path) -> io::Result<Option<Bytes>> {
-    let Some(mut file) = found(File::open(path))? else { return Ok(None) };
-    // Most values have some hundred bytes: one read then, and no look at the size.
-    let mut bytes = vec![0; SMALL];
-    let mut filled = 0;
-    loop {
-        if filled == bytes.len() {
-            bytes.resize(filled * 4, 0);
-        }
-        let room = bytes.len() - filled;
-        let read = file.read(&mut bytes[filled..])?;
-        filled += read;
-        // Less than there was room for is the end: these are regular files, which are written once.
-        if read < room {
-            bytes.truncate(filled);
-            return Ok(Some(bytes.into()));
-        }
     }
 }
 
@@ -294,33 +269,6 @@ fn random_name() -> String {
     hex::encode(bytes)
 }
 
-/// Streams a part of a file through the blocking pool.
-pub(super) fn stream(file: File, start: u64, length: u64) -> BoxStream<'static, io::Result<Bytes>> {
-    let file = Arc::new(file);
-    Box::pin(futures::stream::try_unfold((start, length), move |(at, left)| {
-        let file = Arc::clone(&file);
-        async move {
-            if left == 0 {
-                return Ok(None);
-            }
-            let wanted = left.min(CHUNK);
-            let chunk = read_chunk(file, at, wanted, length).await?;
-            Ok(Some((chunk, (at + wanted, left - wanted))))
-        }
-    }))
-}
-
-async fn read_chunk(file: Arc<File>, at: u64, wanted: u64, whole: u64) -> io::Result<Bytes> {
-    let read = move || {
-        let mut chunk = vec![0; usize::try_from(wanted).map_err(io::Error::other)?];
-        // A file that is shorter than it was is an error, never a clean end.
-        file.read_exact_at(&mut chunk, at)?;
-        Ok(chunk.into())
-    };
-    // What is small is as good as always in the page cache.
-    if whole <= 64 * 1024 { read() } else { tokio::task::spawn_blocking(read).await.map_err(io::Error::other)? }
-}
-
 impl Backend for FsStore {
     fn put_new<'a>(&'a self, key: &'a Key, value: Bytes, durability: Durability) -> Answer<'a, PutNew> {
         let key = key.clone();
@@ -328,21 +276,30 @@ impl Backend for FsStore {
     }
 
     fn read<'a>(&'a self, key: &'a Key) -> Answer<'a, Option<Bytes>> {
-        let read = read_file(&self.inner.path(key)).map_err(|source| StoreError::io("reading", key, source));
-        Box::pin(std::future::ready(read))
+        self.look("reading", key, Reader::value)
     }
 
     fn open<'a>(&'a self, key: &'a Key) -> Answer<'a, Option<Object>> {
-        Box::pin(std::future::ready(self.inner.open_file(key)))
+        self.look("opening", key, |reader, key, wait| {
+            let to_object = |(file, meta)| Object { meta, content: Content::File(LocalFile::new(file)) };
+            Ok(reader.file(key, wait)?.map(to_object))
+        })
     }
 
     fn head<'a>(&'a self, key: &'a Key) -> Answer<'a, Option<Meta>> {
-        Box::pin(std::future::ready(self.inner.meta(key)))
+        self.look("looking at", key, Reader::meta)
     }
 
     fn children<'a>(&'a self, directory: &'a Key, after: Option<&'a str>, limit: usize) -> Answer<'a, Vec<Child>> {
-        let listed = smallest(&self.inner.path(directory), after, limit);
-        Box::pin(std::future::ready(listed.map_err(|source| StoreError::io("listing", directory, source))))
+        if let Some(listed) = self.inner.reader.at_once(|reader, wait| reader.smallest(directory, after, limit, wait)) {
+            let listed = listed.map_err(|source| StoreError::io("listing", directory, source));
+            return Box::pin(std::future::ready(listed));
+        }
+        let (directory, after) = (directory.clone(), after.map(str::to_owned));
+        Box::pin(self.blocking(move |inner| {
+            let listed = inner.reader.smallest(&directory, after.as_deref(), limit, Wait::Yes);
+            listed.map_err(|source| StoreError::io("listing", &directory, source))
+        }))
     }
 
     fn delete<'a>(&'a self, key: &'a Key) -> Answer<'a, bool> {

@@ -1,6 +1,6 @@
-//! Directories: made on the way and put on disk with what is in them, and listed in bounded memory.
+//! Directories: made on the way and put on disk with what is in them; and the order of their entries.
 
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -98,7 +98,8 @@ pub(super) fn with_parent<T>(path: &Path, mut work: impl FnMut() -> io::Result<T
     last
 }
 
-struct Ordered(Child);
+/// In key order.
+pub(super) struct Ordered(pub(super) Child);
 
 impl PartialEq for Ordered {
     fn eq(&self, other: &Self) -> bool {
@@ -115,24 +116,4 @@ impl Ord for Ordered {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         in_key_order(&self.0, &other.0)
     }
-}
-
-/// The `limit` smallest names after `after`, in key order, in memory for that many only.
-pub(super) fn smallest(directory: &Path, after: Option<&str>, limit: usize) -> io::Result<Vec<Child>> {
-    let Some(entries) = found(std::fs::read_dir(directory))? else { return Ok(Vec::new()) };
-    let mut heap = BinaryHeap::with_capacity(limit.min(1024) + 1);
-    for entry in entries {
-        let entry = entry?;
-        // What is not UTF-8 is not ours.
-        let Ok(name) = entry.file_name().into_string() else { continue };
-        let child = Child { name, is_directory: entry.file_type()?.is_dir() };
-        if after.is_some_and(|after| !child.is_after(after)) {
-            continue;
-        }
-        heap.push(Ordered(child));
-        if heap.len() > limit {
-            heap.pop();
-        }
-    }
-    Ok(heap.into_sorted_vec().into_iter().map(|ordered| ordered.0).collect())
 }

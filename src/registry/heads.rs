@@ -1,0 +1,84 @@
+//! Heads of registers as readers want them: from memory, after a look that nothing came after them.
+//!
+//! Versions are dense and written once, so a head that was version n is still the head as long as there is no n+1:
+//! one look-up that finds nothing instead of a listing and a read. What exists *now* is still read from the store at
+//! every request. Version n+1 can also be missing because it was compacted, but only when it has been superseded for a
+//! day; so what was not confirmed within the last hour, by the clock of the machine and by that of the wall, is read
+//! anew.
+//!
+//! Only registers that are set are kept: the others are rare, and their versions may be removed altogether.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use quick_cache::sync::Cache;
+
+use super::{Head, Register, Registry, Result, versions};
+
+/// How many heads are kept: some 700 bytes each.
+const KEPT: usize = 12_000;
+
+/// For how long a head can be confirmed; versions are compacted a day after they were superseded.
+const CONFIRMED: Duration = Duration::from_hours(1);
+
+#[derive(Debug)]
+pub(super) struct Heads {
+    start: Instant,
+    cache: Cache<Register, Arc<Known>>,
+}
+
+impl Default for Heads {
+    fn default() -> Self {
+        Self { start: Instant::now(), cache: Cache::new(KEPT) }
+    }
+}
+
+#[derive(Debug)]
+struct Known {
+    head: Arc<Head>,
+    /// Milliseconds since the process started, and since the epoch.
+    machine: AtomicU64,
+    wall: AtomicU64,
+}
+
+impl Known {
+    fn is_recent(&self, (machine, wall): (u64, u64)) -> bool {
+        let limit = u64::try_from(CONFIRMED.as_millis()).unwrap_or(u64::MAX);
+        machine.saturating_sub(self.machine.load(Ordering::Relaxed)) < limit
+            && wall.abs_diff(self.wall.load(Ordering::Relaxed)) < limit
+    }
+
+    fn confirm(&self, (machine, wall): (u64, u64)) {
+        self.machine.store(machine, Ordering::Relaxed);
+        self.wall.store(wall, Ordering::Relaxed);
+    }
+}
+
+impl Registry {
+    /// The register's newest entry, as [`Registry::head`], and cheaper for what is read often.
+    pub async fn current(&self, register: &Register) -> Result<Option<Arc<Head>>> {
+        let now = self.times();
+        if let Some(known) = self.inner.heads.cache.get(register)
+            && known.is_recent(now)
+        {
+            let next = register.key().join(versions::name(known.head.version + 1));
+            if self.inner.store.head(&next).await?.is_none() {
+                known.confirm(now);
+                return Ok(Some(Arc::clone(&known.head)));
+            }
+        }
+        let Some(head) = self.head(register).await?.map(Arc::new) else { return Ok(None) };
+        if head.is_set() {
+            // The times are those from before the look: what is kept may be older than its times, never younger.
+            let known = Known { head: Arc::clone(&head), machine: AtomicU64::new(now.0), wall: AtomicU64::new(now.1) };
+            self.inner.heads.cache.insert(register.clone(), Arc::new(known));
+        }
+        Ok(Some(head))
+    }
+
+    fn times(&self) -> (u64, u64) {
+        let machine = u64::try_from(self.inner.heads.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        (machine, self.inner.clock.now_millis())
+    }
+}
