@@ -24,6 +24,8 @@ mod registry_access;
 mod registry_faults;
 #[path = "it/registry_protocol.rs"]
 mod registry_protocol;
+#[path = "it/registry_serving.rs"]
+mod registry_serving;
 #[path = "it/registry_support.rs"]
 mod registry_support;
 #[path = "it/replicate_copy.rs"]

@@ -82,3 +82,49 @@ impl Registry {
         (machine, self.inner.clock.now_millis())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use crate::clock::TimeSource;
+    use crate::registry::register::{Draft, Op};
+    use crate::registry::{Author, Cause, Register, Registry, versions};
+    use crate::store::Store;
+    use crate::store::memory::MemoryStore;
+
+    #[derive(Debug)]
+    struct Manual(AtomicU64);
+
+    impl TimeSource for Manual {
+        fn now_millis(&self) -> u64 {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_confirmed_long_ago_is_read_anew() {
+        let store: Store = Arc::new(MemoryStore::default());
+        let time = Arc::new(Manual(AtomicU64::new(1_000_000)));
+        let registry = Registry::open(store.clone(), time.clone()).await.unwrap();
+        let register = Register::Tag("a".parse().unwrap(), "v".parse().unwrap());
+        let author = Author { actor: "me".into(), cause: Cause::Client };
+        let draft = |text: &str| Draft {
+            op: Op::Set,
+            digest: crate::oci::Digest::sha256(text.as_bytes()),
+            media_type: None,
+            size: 1,
+        };
+        let first = registry.land(&register, None, &draft("1"), &author).await.unwrap().unwrap();
+        assert_eq!(registry.current(&register).await.unwrap().unwrap().version, 1);
+        let second = registry.land(&register, Some(&first), &draft("2"), &author).await.unwrap().unwrap();
+        assert_eq!(registry.current(&register).await.unwrap().unwrap().version, 2);
+        // Elsewhere it went on for a day, and was compacted.
+        let third = registry.land(&register, Some(&second), &draft("3"), &author).await.unwrap().unwrap();
+        registry.land(&register, Some(&third), &draft("4"), &author).await.unwrap().unwrap();
+        store.delete(&register.key().join(versions::name(3))).await.unwrap();
+        time.0.fetch_add(2 * 3_600_000, Ordering::Relaxed);
+        assert_eq!(registry.current(&register).await.unwrap().unwrap().version, 4);
+    }
+}

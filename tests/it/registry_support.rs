@@ -144,6 +144,11 @@ impl Fixture {
         Self { server, url, keys, root, stop, http: reqwest::Client::new() }
     }
 
+    /// The directory that is served.
+    pub fn root(&self) -> &std::path::Path {
+        self.root.path()
+    }
+
     pub async fn put_access(&self, document: &AccessDocument) -> Result<(), Refused> {
         let signed = document.sign(&self.keys).unwrap();
         self.server.put_access(signed, document.generation - 1).await.map(drop)
