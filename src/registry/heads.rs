@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use quick_cache::sync::Cache;
 
 use super::{Head, Register, Registry, Result, versions};
+use crate::store::Key;
 
 /// How many heads are kept: some 700 bytes each.
 const KEPT: usize = 12_000;
@@ -37,6 +38,8 @@ impl Default for Heads {
 #[derive(Debug)]
 struct Known {
     head: Arc<Head>,
+    /// Where the next version would be.
+    next: Key,
     /// Milliseconds since the process started, and since the epoch.
     machine: AtomicU64,
     wall: AtomicU64,
@@ -62,8 +65,7 @@ impl Registry {
         if let Some(known) = self.inner.heads.cache.get(register)
             && known.is_recent(now)
         {
-            let next = register.key().join(versions::name(known.head.version + 1));
-            if self.inner.store.head(&next).await?.is_none() {
+            if self.inner.store.head(&known.next).await?.is_none() {
                 known.confirm(now);
                 return Ok(Some(Arc::clone(&known.head)));
             }
@@ -71,7 +73,9 @@ impl Registry {
         let Some(head) = self.head(register).await?.map(Arc::new) else { return Ok(None) };
         if head.is_set() {
             // The times are those from before the look: what is kept may be older than its times, never younger.
-            let known = Known { head: Arc::clone(&head), machine: AtomicU64::new(now.0), wall: AtomicU64::new(now.1) };
+            let next = register.key().join(versions::name(head.version + 1));
+            let (machine, wall) = (AtomicU64::new(now.0), AtomicU64::new(now.1));
+            let known = Known { head: Arc::clone(&head), next, machine, wall };
             self.inner.heads.cache.insert(register.clone(), Arc::new(known));
         }
         Ok(Some(head))

@@ -144,14 +144,14 @@ impl Gate {
 
     /// Lets a caller do something to a repository, or says why not: alike for what exists and what does not.
     pub fn authorize(&self, caller: &Caller, permission: Permission, repository: &RepositoryName) -> Result<(), Fault> {
-        let scope = Scope::required(permission, repository);
+        let scope = || Scope::required(permission, repository);
         match decide(&caller.identity, permission, repository, &self.access) {
             Decision::Allow => match &caller.scope {
-                Some(granted) if !granted.covers(permission, repository) => Err(Fault::insufficient_scope(scope)),
+                Some(granted) if !granted.covers(permission, repository) => Err(Fault::insufficient_scope(scope())),
                 Some(_) | None => Ok(()),
             },
-            Decision::Authenticate if caller.presented => Err(Fault::insufficient_scope(scope)),
-            Decision::Authenticate => Err(Fault::unauthenticated(Some(scope))),
+            Decision::Authenticate if caller.presented => Err(Fault::insufficient_scope(scope())),
+            Decision::Authenticate => Err(Fault::unauthenticated(Some(scope()))),
             Decision::Deny => Err(Fault::denied()),
         }
     }

@@ -4,18 +4,22 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::{Extension, Router};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tower::Service as _;
 
-use super::spans::SpanStream;
+use super::spans::{SpanStream, Spans};
 
 /// How long a client may take for its TLS handshake, and for the head of a request.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -77,10 +81,10 @@ impl Listener {
             let served = match tls {
                 None => {
                     let (stream, spans) = SpanStream::new(stream);
-                    serve_connection(stream, router.layer(Extension(spans)), watcher).await
+                    serve_connection(stream, Some(spans), router, watcher).await
                 }
                 Some(config) => match tokio::time::timeout(PATIENCE, TlsAcceptor::from(config).accept(stream)).await {
-                    Ok(Ok(stream)) => serve_connection(stream, router, watcher).await,
+                    Ok(Ok(stream)) => serve_connection(stream, None, router, watcher).await,
                     Ok(Err(error)) => Err(error.into()),
                     Err(_) => Err("the TLS handshake took too long".into()),
                 },
@@ -95,12 +99,21 @@ impl Listener {
 
 async fn serve_connection(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    spans: Option<Spans>,
     router: Router,
     watcher: hyper_util::server::graceful::Watcher,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(HEADERS.max(8192) * 2);
     builder.http2().timer(TokioTimer::new()).max_header_list_size(u32::try_from(HEADERS).unwrap_or(u32::MAX));
-    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).into_owned();
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let mut request: Request = request.map(Body::new);
+        if let Some(spans) = &spans {
+            request.extensions_mut().insert(spans.clone());
+        }
+        // A router is always ready.
+        router.clone().call(request)
+    });
+    let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
     watcher.watch(connection).await
 }

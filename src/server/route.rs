@@ -1,5 +1,7 @@
 //! From a path to what is meant: pure, and total. What it does not know is 404 before anybody is asked who he is.
 
+use std::borrow::Cow;
+
 use percent_encoding::percent_decode_str;
 
 use crate::oci::{Digest, Invalid, Reference, RepositoryName};
@@ -56,8 +58,8 @@ impl Route {
             _ => {}
         }
         let rest = path.strip_prefix("/v2/").ok_or(RouteError::Unknown)?;
-        let parts: Vec<String> = rest.split('/').map(decode).collect::<Option<_>>().ok_or(RouteError::Unknown)?;
-        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        let decoded: Vec<Cow<'_, str>> = rest.split('/').map(decode).collect::<Option<_>>().ok_or(RouteError::Unknown)?;
+        let parts: Vec<&str> = decoded.iter().map(AsRef::as_ref).collect();
         // From the end: a repository may well be called `blobs/uploads`.
         match parts.as_slice() {
             ["_regatta", "replication", "cursor", edge] => Ok(Self::Cursor((*edge).to_owned())),
@@ -98,9 +100,9 @@ impl Route {
 }
 
 /// Decodes one component; one that would become several, or is no UTF-8, is no component.
-fn decode(component: &str) -> Option<String> {
+fn decode(component: &str) -> Option<Cow<'_, str>> {
     let decoded = percent_decode_str(component).decode_utf8().ok()?;
-    (!decoded.contains('/') && !decoded.contains('\0')).then(|| decoded.into_owned())
+    (!decoded.contains('/') && !decoded.contains('\0')).then_some(decoded)
 }
 
 fn repository(parts: &[&str]) -> Result<RepositoryName, RouteError> {
