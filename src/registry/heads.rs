@@ -93,7 +93,7 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use crate::clock::TimeSource;
-    use crate::registry::register::{Draft, Op};
+    use crate::registry::register::{Draft, Op, Permit};
     use crate::registry::{Author, Cause, Register, Registry, versions};
     use crate::store::Store;
     use crate::store::memory::MemoryStore;
@@ -120,13 +120,13 @@ mod tests {
             media_type: None,
             size: 1,
         };
-        let first = registry.land(&register, None, &draft("1"), &author).await.unwrap().unwrap();
+        let first = registry.land(&register, None, &draft("1"), &author, Permit::Held).await.unwrap().unwrap();
         assert_eq!(registry.current(&register).await.unwrap().unwrap().version, 1);
-        let second = registry.land(&register, Some(&first), &draft("2"), &author).await.unwrap().unwrap();
+        let second = registry.land(&register, Some(&first), &draft("2"), &author, Permit::Held).await.unwrap().unwrap();
         assert_eq!(registry.current(&register).await.unwrap().unwrap().version, 2);
         // Elsewhere it went on for a day, and was compacted.
-        let third = registry.land(&register, Some(&second), &draft("3"), &author).await.unwrap().unwrap();
-        registry.land(&register, Some(&third), &draft("4"), &author).await.unwrap().unwrap();
+        let third = registry.land(&register, Some(&second), &draft("3"), &author, Permit::Held).await.unwrap().unwrap();
+        registry.land(&register, Some(&third), &draft("4"), &author, Permit::Held).await.unwrap().unwrap();
         store.delete(&register.key().join(versions::name(3))).await.unwrap();
         time.0.fetch_add(2 * 3_600_000, Ordering::Relaxed);
         assert_eq!(registry.current(&register).await.unwrap().unwrap().version, 4);
