@@ -210,6 +210,8 @@ impl<H: Home, R: Remotes> Session<'_, H, R> {
         if self.withheld.is_none() {
             self.establish();
         }
+        // Whoever waits for the request to be handled finds what came of it in the same status.
+        self.show();
         let now = Timestamp::now();
         let (equal, withheld) = (self.queue.is_empty(), self.withheld.is_some());
         self.board.update(|status| {
