@@ -13,7 +13,7 @@
 //!     _manifests/<alg>/<2 hex>/<hex>/<versions>       a manifest in this repository
 //!     _links/<alg>/<2 hex>/<hex>/<versions>           a blob that this repository may read
 //!     _referrers/<alg>/<2 hex>/<hex>/<referrer>!<n>   hints: who refers to a manifest
-//! regatta/v1/uploads/<id>/<versions>, parts/<nonce>   uploads in progress
+//! regatta/v1/uploads/<id>/<versions>, part-<nonce>    uploads in progress
 //! regatta/v1/trash/blobs/<alg>/<2 hex>/<hex>/<at>-<nonce>  condemned bytes, and when
 //! regatta/v1/access/<versions>                        access documents
 //! regatta/v1/terms/<versions>                         operators' terms of office
@@ -30,6 +30,9 @@ use crate::store::Key;
 
 /// Everything of ours, with the number of the format.
 const PREFIX: &str = "regatta/v1";
+
+/// Begins the names of an upload's parts, which sort behind its versions.
+const PART: &str = "part-";
 
 /// Parts a name from its suffix.
 pub const SEPARATOR: char = '!';
@@ -162,7 +165,12 @@ pub fn upload(id: &str) -> Key {
 
 /// A part of an upload.
 pub fn upload_part(id: &str, nonce: &str) -> Key {
-    ours(format_args!("uploads/{id}/parts/{nonce}"))
+    ours(format_args!("uploads/{id}/{PART}{nonce}"))
+}
+
+/// Whether a name in [`upload`] is a part's rather than a version's.
+pub fn is_upload_part(name: &str) -> bool {
+    name.starts_with(PART)
 }
 
 /// The access documents.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{Registry, Result, journal::Ticket, layout::Register, versions};
 use crate::clock::Hlc;
 use crate::oci::{Digest, MediaType};
-use crate::store::Durability;
+use crate::store::{Durability, Key};
 
 /// What an entry says of its register.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -204,12 +204,19 @@ impl Registry {
         if !versions::land(store, &key, version, to_json(&entry), Durability::Durable).await? {
             return Ok(None);
         }
-        let hint = key.join(format_args!("{}!{}", versions::name(version), entry.op.hint()));
-        // A hint is made by whoever comes by: its failure is not the write's.
-        if let Err(error) = store.put_new(&hint, bytes::Bytes::new(), Durability::Volatile).await {
-            tracing::debug!(%hint, error = %error, "a hint was not written; readers read the version instead");
+        // Only tags are listed by names alone.
+        if let Register::Tag(..) = register {
+            self.hint(&key, version, entry.op).await;
         }
         Ok(Some(Head { version, entry }))
+    }
+
+    /// Its failure is not the write's: a head without a hint is read.
+    async fn hint(&self, register: &Key, version: u64, op: Op) {
+        let hint = register.join(format_args!("{}!{}", versions::name(version), op.hint()));
+        if let Err(error) = self.inner.store.put_new(&hint, bytes::Bytes::new(), Durability::Volatile).await {
+            tracing::debug!(%hint, error = %error, "a hint was not written; readers read the version instead");
+        }
     }
 
     /// Makes sure that a head which another process may have landed just now survives a power cut: what is answered with
@@ -222,7 +229,7 @@ impl Registry {
     }
 
     /// Whether the register is set, from its hint where there is one.
-    pub async fn is_set(&self, key: &crate::store::Key) -> Result<bool> {
+    pub async fn is_set(&self, key: &Key) -> Result<bool> {
         match versions::newest_number(&self.inner.store, key).await? {
             None => Ok(false),
             Some((_, Some(hint))) => Ok(hint == Op::Set.hint()),

@@ -61,8 +61,9 @@ impl Registry {
         for child in self.inner.store.children(&layout::uploads(), None, usize::MAX).await? {
             let directory = layout::upload(&child.name);
             let children = self.inner.store.children(&directory, None, usize::MAX).await?;
-            let Some(newest) = children.iter().find(|child| !child.is_directory) else { continue };
-            let ended = !children.iter().any(|child| child.is_directory);
+            // Versions come before parts.
+            let Some(newest) = children.first() else { continue };
+            let ended = !children.iter().any(|child| layout::is_upload_part(&child.name));
             // One that has no parts was closed or cancelled, or has not begun: it is worth an hour.
             let age = if ended { TEMPORARY } else { UPLOAD };
             if !self.is_older(&directory.join(&newest.name), now, age).await? {
@@ -75,12 +76,8 @@ impl Registry {
     }
 
     async fn sweep_upload(&self, directory: &Key, children: &[crate::store::Child]) -> Result<()> {
-        let parts = directory.join("parts");
-        for part in self.inner.store.children(&parts, None, usize::MAX).await? {
-            self.inner.store.delete(&parts.join(&part.name)).await?;
-        }
-        // The newest version goes last: until then the upload reads as what it is.
-        for child in children.iter().rev().filter(|child| !child.is_directory) {
+        // The parts go first and the newest version last: until then the upload reads as what it is.
+        for child in children.iter().rev() {
             self.inner.store.delete(&directory.join(&child.name)).await?;
         }
         Ok(())

@@ -307,9 +307,11 @@ impl Registry {
     }
 
     async fn delete_parts(&self, id: &str) -> Result<()> {
-        let directory = layout::upload(id).join("parts");
+        let directory = layout::upload(id);
         for child in self.inner.store.children(&directory, None, usize::MAX).await? {
-            self.inner.store.delete(&directory.join(&child.name)).await?;
+            if layout::is_upload_part(&child.name) {
+                self.inner.store.delete(&directory.join(&child.name)).await?;
+            }
         }
         Ok(())
     }

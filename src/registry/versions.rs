@@ -129,7 +129,7 @@ mod tests {
     fn newer_versions_have_smaller_names() {
         assert!(name(2) < name(1));
         assert_eq!(number(&name(7)), Some(7));
-        assert_eq!(number("parts"), None);
+        assert_eq!(number("part-0123456789abcdef"), None);
         assert_eq!(number("fffffffffffffffe!set"), None);
     }
 

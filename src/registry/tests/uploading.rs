@@ -31,8 +31,8 @@ async fn content(registry: &Registry, digest: &Digest) -> Bytes {
 
 /// The files that lie beside an upload.
 async fn files(registry: &Registry, upload: &Upload) -> usize {
-    let parts = layout::upload(upload.id()).join("parts");
-    registry.store().children(&parts, None, usize::MAX).await.unwrap().len()
+    let children = registry.store().children(&layout::upload(upload.id()), None, usize::MAX).await.unwrap();
+    children.iter().filter(|child| layout::is_upload_part(&child.name)).count()
 }
 
 #[tokio::test]
