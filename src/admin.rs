@@ -22,6 +22,7 @@
 pub mod access;
 pub mod client;
 pub mod edges;
+pub mod globs;
 pub mod journal;
 pub mod keys;
 pub mod runs;

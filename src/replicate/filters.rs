@@ -138,7 +138,30 @@ mod tests {
         assert!(named(&["a/b", "c/*"]).is_none());
     }
 
+    /// Every name of up to six characters of a small alphabet. Two globs of three tokens each that overlap do so in a
+    /// name of at most six: each of its characters is the end of one of their tokens.
+    fn names() -> Vec<String> {
+        let mut names = vec![String::new()];
+        let mut longest = names.clone();
+        for _ in 0..6 {
+            longest = longest.iter().flat_map(|name| ["a", "b", "/"].map(|next| format!("{name}{next}"))).collect();
+            names.extend(longest.iter().cloned());
+        }
+        names
+    }
+
     proptest! {
+        #[test]
+        fn two_globs_overlap_if_and_only_if_some_name_is_covered_by_both(
+            a in "(a|b|/|[?]|[*]|[*][*]){1,3}",
+            b in "(a|b|/|[?]|[*]|[*][*]){1,3}",
+        ) {
+            let covers = |glob: &str| Globs::compile(&[glob.to_owned()]).unwrap();
+            let (one, other) = (covers(&a), covers(&b));
+            let expected = names().iter().any(|name| one.cover(name) && other.cover(name));
+            prop_assert_eq!(crate::admin::globs::overlap(&a, &b), expected, "{} {}", a, b);
+        }
+
         #[test]
         fn any_text_is_a_glob_that_covers_itself_unless_it_has_wildcards(name in "[a-z0-9]{1,5}(/[a-z0-9._-]{1,5}){0,3}") {
             if let Ok(name) = name.parse::<RepositoryName>() {
