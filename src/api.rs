@@ -52,5 +52,8 @@ pub const ANNOTATION_TAKE_OVER: &str = "regatta.dev/take-over";
 /// On a ReplicationPolicy: the hash of a plan whose withheld deletions may be carried out.
 pub const ANNOTATION_APPROVE_DELETIONS: &str = "regatta.dev/approve-deletions";
 
+/// On a Job of a GarbageCollection that did not start in time: why, as its status says when the Job has ended.
+pub const ANNOTATION_GIVEN_UP: &str = "regatta.dev/given-up";
+
 /// On each CRD: the version of its schema.
 pub const ANNOTATION_SCHEMA_VERSION: &str = "regatta.dev/schema-version";

@@ -32,6 +32,7 @@ mod bus;
 mod caches;
 mod conditions;
 mod context;
+mod documents;
 mod driver;
 mod edges;
 pub mod failure;

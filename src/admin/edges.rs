@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 pub struct EdgesDocument {
     /// Dense: 1, 2, 3 ...; 0 where none was ever written.
     pub generation: u64,
+    /// The operator's term at this registry: a document of a lower term than the greatest is refused, so that one that
+    /// wakes late brings back no edge. 0 where none was ever written.
+    #[serde(default)]
+    pub term: u64,
     /// The edges, ordered by id.
     pub edges: Vec<Edge>,
 }
@@ -131,6 +135,10 @@ pub struct EdgeStatus {
     /// What was done since the edge began.
     #[serde(default)]
     pub totals: Totals,
+    /// The newest of [`Totals::drift_corrected`], newest first, at most ten: `repository:tag` or `repository@digest`, and
+    /// what was done about it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recent_drift: Vec<String>,
     /// The newest error, with the repository and reference that it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,

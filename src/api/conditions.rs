@@ -66,6 +66,8 @@ pub mod reason {
     pub const ROBOT_SECRET: &str = "RobotSecret";
     /// The topology is no valid graph.
     pub const INVALID_TOPOLOGY: &str = "InvalidTopology";
+    /// Another policy mirrors another source to the same repositories of a destination.
+    pub const DESTINATION_TAKEN: &str = "DestinationTaken";
     /// No operator runs an edge.
     pub const NOBODY_RUNS_IT: &str = "NobodyRunsIt";
     /// An edge withholds deletions until a person approves them.
@@ -76,6 +78,8 @@ pub mod reason {
     pub const COMPARING: &str = "Comparing";
     /// A run is under way.
     pub const RUNNING: &str = "Running";
+    /// The pod of a run does not start.
+    pub const NOT_STARTED: &str = "NotStarted";
     /// The last run failed.
     pub const RUN_FAILED: &str = "RunFailed";
     /// Another run holds the registry.

@@ -37,7 +37,8 @@ pub struct ReplicationPolicySpec {
     /// regatta.dev/requested-at, and, with `event`, every hour too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trigger: Option<TriggerSpec>,
-    /// What is covered; everything where absent.
+    /// What is covered; everything where absent. Of two policies that mirror different sources to the same
+    /// repositories of a destination the first by name has it, and the other is Stalled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filters: Option<FilterSpec>,
     /// Whether what is deleted at a source is deleted at its destinations.
@@ -184,7 +185,8 @@ pub struct EdgeReport {
     /// Name of the destination Registry.
     #[schemars(length(max = 253))]
     pub destination: String,
-    /// Starting, Comparing, Following, Idle, DeletionsWithheld, Failing, Suspended, Delegated or Unknown.
+    /// Starting, Comparing, Following, Idle, DeletionsWithheld, Failing, Suspended, Delegated, Refused (another policy
+    /// has the destination) or Unknown.
     #[schemars(length(max = 32))]
     pub state: String,
     /// The cluster whose operator runs the edge, where that is another one.

@@ -14,7 +14,6 @@ pub use options::{DeletionsArg, End};
 /// Make a destination registry equal to its source.
 #[derive(Debug, Clone, clap::Args)]
 #[command(group(clap::ArgGroup::new("mode").required(true).args(["follow", "from"])))]
-#[allow(missing_docs, reason = "clap's help texts are the documentation")]
 pub struct Args {
     /// Source registry, such as `https://registry.example:5000`
     #[arg(long, value_name = "URL", requires = "to", help_heading = "By hand")]

@@ -3,8 +3,11 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use crate::api::ANNOTATION_REQUESTED_AT;
 use crate::api::conditions::{READY, RECONCILING, STALLED};
+use crate::api::{
+    ANNOTATION_REQUESTED_AT, GarbageCollectionStatus, ProjectStatus, RegistryStatus, ReplicationPolicyStatus,
+    RoleBindingStatus,
+};
 
 /// What a status must have so that the driver can write it.
 pub trait StatusObject: Clone + PartialEq + Default + serde::Serialize {
@@ -14,12 +17,28 @@ pub trait StatusObject: Clone + PartialEq + Default + serde::Serialize {
     fn conditions_mut(&mut self) -> &mut Vec<Condition>;
     /// Notes which generation the status is about.
     fn observe(&mut self, generation: i64);
-    /// The status without what changes by itself: only a difference in this is written at once.
-    #[must_use]
-    fn without_numbers(&self) -> Self {
-        self.clone()
-    }
 }
+
+/// The five statuses have these two fields alike.
+macro_rules! status_objects {
+    ($($status:ty),+) => {
+        $(impl StatusObject for $status {
+            fn conditions(&self) -> &[Condition] {
+                &self.conditions
+            }
+
+            fn conditions_mut(&mut self) -> &mut Vec<Condition> {
+                &mut self.conditions
+            }
+
+            fn observe(&mut self, generation: i64) {
+                self.observed_generation = generation;
+            }
+        })+
+    };
+}
+
+status_objects!(RegistryStatus, ProjectStatus, RoleBindingStatus, ReplicationPolicyStatus, GarbageCollectionStatus);
 
 /// A condition's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

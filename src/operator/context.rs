@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use super::access::Published;
 use super::access::board::AccessBoard;
+use super::access::term::Terms;
 use super::apply::Applied;
 use super::bus::Bus;
 use super::caches::Caches;
@@ -22,6 +23,7 @@ use super::failure::Failure;
 use super::metrics::Metrics;
 use super::reach::Reach;
 use super::registry::rolling::Rolling;
+use super::replication_policy::drift::DriftBoard;
 use super::settings::Settings;
 
 /// For how long something that is missing may still be on its way.
@@ -50,8 +52,12 @@ pub struct Context {
     pub(super) access: AccessBoard,
     /// What was put to each registry.
     pub(super) published: Published,
+    /// This process's term at each registry.
+    pub(super) terms: Terms,
     /// What each registry's replicator reports.
     pub(super) edges: EdgesBoard,
+    /// What was told of corrections at destinations.
+    pub(super) drift: DriftBoard,
     /// Keys of registries and ways to their pods.
     pub(super) reach: Reach,
     /// What was applied, and what it looked like afterwards.
@@ -94,7 +100,9 @@ impl Context {
             holder,
             access: AccessBoard::default(),
             published: Published::default(),
+            terms: Terms::default(),
             edges: EdgesBoard::default(),
+            drift: DriftBoard::default(),
             reach: Reach::default(),
             applied: Applied::default(),
             rolling: Rolling::default(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::channel::mpsc::UnboundedReceiver;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{Action, Config, applier};
@@ -87,6 +88,11 @@ pub trait Kind:
 
     /// The status that it has.
     fn status(&self) -> Option<&Self::Status>;
+
+    /// The status without what changes by itself: only a difference in this is written at once.
+    fn without_numbers(status: &Self::Status) -> Self::Status {
+        status.clone()
+    }
 
     /// Runs the steps, and notes in `status` what is to be said beside the three common conditions.
     fn steps(
@@ -227,7 +233,7 @@ fn conclude<K: Kind>(
             (Standing::Stalled { ready: false, reason, message: message.clone() }, context.resync())
         }
         Err(Failure::Waiting { after, reason, message }) => {
-            (Standing::Progressing { ready: false, reason, message: message.clone() }, *after)
+            (waiting(status.conditions(), generation, reason, message.clone()), *after)
         }
         Err(failure @ (Failure::Kubernetes(_) | Failure::Registry(_) | Failure::Json(_))) => {
             let standing =
@@ -239,12 +245,19 @@ fn conclude<K: Kind>(
     again
 }
 
-fn apply_standing(
-    list: &mut Vec<k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition>,
-    standing: &Standing,
-    generation: i64,
-    now: jiff::Timestamp,
-) {
+/// What is waited for may be on its way; but what another process has called a person's business already, of this
+/// very generation and for this very reason, stays that until it is there.
+fn waiting(conditions: &[Condition], generation: i64, reason: &'static str, message: String) -> Standing {
+    let same = |stalled: &Condition| {
+        stalled.status == "True" && stalled.reason == reason && stalled.observed_generation == Some(generation)
+    };
+    if find(conditions, STALLED).is_some_and(same) {
+        return Standing::Stalled { ready: false, reason, message };
+    }
+    Standing::Progressing { ready: false, reason, message }
+}
+
+fn apply_standing(list: &mut Vec<Condition>, standing: &Standing, generation: i64, now: jiff::Timestamp) {
     let mut put =
         |kind, truth, reason, message: &str| conditions::set(list, kind, truth, reason, message, generation, now);
     match standing {
@@ -278,7 +291,7 @@ async fn write<K: Kind>(
     if old == new {
         return Ok(None);
     }
-    if old.without_numbers() == new.without_numbers()
+    if K::without_numbers(old) == K::without_numbers(new)
         && let Some(hold) = context.hold_numbers(key)
     {
         return Ok(Some(hold));
@@ -291,26 +304,30 @@ async fn write<K: Kind>(
 
 /// Server-side apply of the whole status, of the very version of the object that it was computed from.
 async fn patch_status<K: Resource<DynamicType = ()>>(
-    meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    meta: &ObjectMeta,
     context: &Context,
     status: &serde_json::Value,
 ) -> Result<(), kube::Error> {
-    let (name, namespace) = (meta.name.as_deref().unwrap_or_default(), meta.namespace.as_deref().unwrap_or_default());
-    // Not the typed API: the answer of an object that cannot be read as its kind must not be an error.
-    let api: Api<DynamicObject> =
-        Api::namespaced_with(context.client.clone(), namespace, &ApiResource::erase::<K>(&()));
+    let name = meta.name.as_deref().unwrap_or_default();
     let patch = json!({
         "apiVersion": K::api_version(&()),
         "kind": K::kind(&()),
         "metadata": {
             "name": name,
-            "namespace": namespace,
+            "namespace": meta.namespace,
             "uid": meta.uid,
             "resourceVersion": meta.resource_version,
         },
         "status": status,
     });
+    let api = dynamic::<K>(meta, context);
     api.patch_status(name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(patch)).await.map(drop)
+}
+
+/// Not the typed API: the answer of an object that cannot be read as its kind must not be an error.
+fn dynamic<K: Resource<DynamicType = ()>>(meta: &ObjectMeta, context: &Context) -> Api<DynamicObject> {
+    let namespace = meta.namespace.as_deref().unwrap_or_default();
+    Api::namespaced_with(context.client.clone(), namespace, &ApiResource::erase::<K>(&()))
 }
 
 async fn announce<K: Kind>(object: &K, context: &Context, old: &K::Status, new: &K::Status) {
@@ -335,18 +352,31 @@ async fn stall_unreadable<K: Kind>(
     if context.hold_numbers(&key).is_some() {
         return Ok(Action::requeue(context.resync()));
     }
+    context.metrics.unreadable(&K::kind(&()));
+    context.note_written(&key);
+    match write_unreadable::<K>(meta, message, context).await {
+        Ok(()) => Ok(Action::requeue(context.resync())),
+        Err(error) => {
+            let message = format!("{} cannot be read, and its status cannot be written: {error}", object.name_any());
+            Err(Unsettled::error(message, context.failed(&key)))
+        }
+    }
+}
+
+/// Writes that an object cannot be read, unless it says so already: the cache has nothing of such an object but its
+/// metadata, so what it says is asked of the API server.
+async fn write_unreadable<K: Kind>(meta: &ObjectMeta, message: &str, context: &Context) -> Result<(), kube::Error> {
+    let found = dynamic::<K>(meta, context).get_opt(meta.name.as_deref().unwrap_or_default()).await?;
+    let before = found.map(|found| found.data["status"].clone()).unwrap_or_default();
     let mut status = K::Status::default();
+    let conditions: Vec<Condition> = serde_json::from_value(before["conditions"].clone()).unwrap_or_default();
+    *status.conditions_mut() = conditions.into_iter().filter(|it| [READY, STALLED].contains(&&*it.type_)).collect();
     let generation = meta.generation.unwrap_or_default();
     status.observe(generation);
     let standing = Standing::Stalled { ready: false, reason: reason::UNREADABLE, message: message.to_owned() };
     apply_standing(status.conditions_mut(), &standing, generation, context.now());
-    context.metrics.unreadable(&K::kind(&()));
-    context.note_written(&key);
-    if let Err(error) = patch_status::<K>(meta, context, &json!(status)).await {
-        let message = format!("{} cannot be read, and its status cannot be written: {error}", object.name_any());
-        return Err(Unsettled::error(message, context.failed(&key)));
-    }
-    Ok(Action::requeue(context.resync()))
+    let status = json!(status);
+    if status == before { Ok(()) } else { patch_status::<K>(meta, context, &status).await }
 }
 
 /// For loops that are not of a kind: turns a failure into a pause.
@@ -357,4 +387,25 @@ pub(super) fn unsettled(context: &Context, key: &str, failure: &Failure) -> Unse
         Failure::Kubernetes(_) | Failure::Registry(_) | Failure::Json(_) => context.failed(key),
     };
     Unsettled::of(failure, again)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether what waits for this reason is Stalled, where it was Stalled for another reason of another generation.
+    fn check(was: (&str, i64), is: (&'static str, i64)) -> bool {
+        let mut conditions = vec![];
+        conditions::set(&mut conditions, STALLED, Truth::True, was.0, "", was.1, jiff::Timestamp::UNIX_EPOCH);
+        matches!(waiting(&conditions, is.1, is.0, String::new()), Standing::Stalled { ready: false, .. })
+    }
+
+    #[test]
+    fn what_is_stalled_stays_so_for_the_same_reason_of_the_same_generation_only() {
+        let (missing, other) = (reason::SECRET_MISSING, reason::REFERENCE_NOT_FOUND);
+        assert!(check((missing, 2), (missing, 2)));
+        assert!(!check((missing, 1), (missing, 2)));
+        assert!(!check((other, 2), (missing, 2)));
+        assert!(matches!(waiting(&[], 2, missing, String::new()), Standing::Progressing { ready: false, .. }));
+    }
 }

@@ -3,22 +3,15 @@
 
 pub mod board;
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
-use futures::channel::mpsc::UnboundedReceiver;
 use kube::ResourceExt;
-use kube::runtime::controller::Action;
-use kube::runtime::reflector::{ObjectRef, Store};
 
-use super::access::target_of;
-use super::bus::Guarded;
+use super::access::term;
 use super::context::Context;
-use super::driver::{Unsettled, run_loop, unsettled};
+use super::documents::Document;
 use super::failure::Failure;
 use super::reach::{self, Pod, Target};
-use super::registry::validate::is_managed_here;
 use super::replication_policy;
 use crate::admin::client::ClientError;
 use crate::admin::{Edge, EdgesDocument, ProblemCode};
@@ -32,37 +25,22 @@ const POLL: Duration = Duration::from_secs(3);
 /// How often the document is planned anew because another one came between.
 const ATTEMPTS: usize = 5;
 
-/// Brings the edges of every registry that the queue names up to date, for ever.
-pub async fn drive(
-    context: Arc<Context>,
-    store: Store<Guarded<Registry>>,
-    queue: UnboundedReceiver<ObjectRef<Guarded<Registry>>>,
-) {
-    run_loop("EdgesDocument".to_owned(), context, store, queue, |object, context| {
-        async move { reconcile(&object, &context).await }.boxed()
-    })
-    .await;
-}
+/// The edges document of each registry.
+pub struct Edges;
 
-async fn reconcile(object: &Guarded<Registry>, context: &Context) -> Result<Action, Unsettled> {
-    let Ok(registry) = &object.0 else { return Ok(Action::await_change()) };
-    if registry.metadata.deletion_timestamp.is_some() || !is_managed_here(registry, &context.settings) {
-        return Ok(Action::await_change());
+impl Document for Edges {
+    const NAME: &'static str = "EdgesDocument";
+
+    async fn bring_up(context: &Context, _registry: &Registry, target: &Target) -> Result<Duration, Failure> {
+        let wanted = replication_policy::edges_of(&context.caches, &context.settings, &target.namespace, &target.name);
+        let again = if wanted.is_empty() { context.resync() } else { POLL };
+        let report = publish(context, target, wanted).await?;
+        note(context, target, report);
+        Ok(again)
     }
-    let target = target_of(registry);
-    let wanted = replication_policy::edges_of(&context.caches, &context.settings, &target.namespace, &target.name);
-    let key = format!("edges/{}", target.uid);
-    let again = if wanted.is_empty() { context.resync() } else { POLL };
-    match publish(context, &target, wanted).await {
-        Ok(report) => {
-            context.succeeded(&key);
-            note(context, &target, report);
-            Ok(Action::requeue(again))
-        }
-        Err(failure) => {
-            note(context, &target, EdgesReport::Unreachable { message: failure.to_string() });
-            Err(unsettled(context, &key, &failure))
-        }
+
+    fn failed(context: &Context, target: &Target, failure: &Failure) {
+        note(context, target, EdgesReport::Unreachable { message: failure.to_string() });
     }
 }
 
@@ -85,7 +63,8 @@ async fn publish(context: &Context, target: &Target, wanted: Vec<Edge>) -> Resul
             let statuses = if wanted.is_empty() { vec![] } else { pod.client.edge_statuses().await? };
             return Ok(EdgesReport::placed(wanted, statuses));
         }
-        let document = EdgesDocument { generation: current.generation + 1, edges: wanted.clone() };
+        let term = term::of(context, target, &pods, &pod.client.access().await?).await?;
+        let document = EdgesDocument { generation: current.generation + 1, term, edges: wanted.clone() };
         current = match pod.client.put_edges(current.generation, &document).await {
             Ok(taken) => {
                 context.metrics.published("edges");
@@ -94,7 +73,7 @@ async fn publish(context: &Context, target: &Target, wanted: Vec<Edge>) -> Resul
             Err(error) if error.code() == Some(ProblemCode::GenerationMismatch) => {
                 pod.client.edges(None, Duration::ZERO).await?
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(term::refused(context, error)),
         };
     }
     Err(Failure::waiting(POLL, reason::NOT_ACKNOWLEDGED, "the edges document changes faster than it can be written"))

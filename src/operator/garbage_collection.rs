@@ -2,11 +2,13 @@
 //!
 //! A Job's name is a hash of the object's UID and the request, and it is made by POST: AlreadyExists is success, so
 //! no request runs twice, whenever the operator ends. A request is handled once its Job has ended and its outcome is in
-//! the status; only then may the Job go.
+//! the status; only then may the Job go. One whose pod does not start is given up in the end: it has the registry, and
+//! no other could run.
 
 mod apply;
 pub mod build;
 mod dereference;
+mod start;
 mod status;
 pub mod validate;
 
@@ -14,33 +16,20 @@ use std::time::Duration;
 
 use kube::ResourceExt;
 
-use super::conditions::{StatusObject, requested_at};
+use super::conditions::requested_at;
 use super::context::Context;
 use super::driver::{Kind, Settled, Standing};
 use super::failure::Failure;
 use super::project::{Whose, whose};
 use crate::api::conditions::reason;
 use crate::api::{GarbageCollection, GarbageCollectionStatus, RunningCollection};
+use dereference::Progress;
 
 /// When to look again at what has just been written.
 const SOON: Duration = Duration::from_secs(1);
 
 /// How often a run is looked at, should its Job's events get lost.
 const POLL: Duration = Duration::from_secs(30);
-
-impl StatusObject for GarbageCollectionStatus {
-    fn conditions(&self) -> &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition] {
-        &self.conditions
-    }
-
-    fn conditions_mut(&mut self) -> &mut Vec<k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition> {
-        &mut self.conditions
-    }
-
-    fn observe(&mut self, generation: i64) {
-        self.observed_generation = generation;
-    }
-}
 
 impl Kind for GarbageCollection {
     type Status = GarbageCollectionStatus;
@@ -99,10 +88,17 @@ async fn follow(
     running: RunningCollection,
     status: &mut GarbageCollectionStatus,
 ) -> Result<Settled, Failure> {
-    match dereference::outcome(context, object, &running).await? {
-        None => Ok(Settled { standing: status::running(), again: Some(POLL) }),
-        Some(run) => {
-            status::ended(object, context, run, status);
+    match dereference::progress(context, object, &running).await? {
+        Progress::UnderWay { again } => Ok(Settled { standing: status::running(), again: Some(again) }),
+        Progress::Pending { job, why, give_up } => {
+            let deadline = context.settings.start_deadline;
+            if give_up {
+                apply::give_up(context, &job, &status::given_up(&why, deadline)).await?;
+            }
+            Ok(Settled { standing: status::pending(&running.job, &why, deadline), again: Some(POLL) })
+        }
+        Progress::Ended(run) => {
+            status::ended(object, context, *run, status);
             // Not tidied here: the status must be written first.
             Ok(Settled { standing: status::idle(object), again: Some(SOON) })
         }

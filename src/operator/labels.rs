@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource;
+use sha2::{Digest, Sha256};
 
+use super::conditions::shorten;
 use crate::api::{LABEL_REGISTRY, LABEL_REGISTRY_UID};
 
 /// The field manager of everything that the operator applies.
@@ -21,6 +23,9 @@ pub const LABEL_COMPONENT: &str = "app.kubernetes.io/component";
 
 /// What an object is.
 pub const LABEL_NAME: &str = "app.kubernetes.io/name";
+
+/// The most characters of a label's value.
+const LONGEST_VALUE: usize = 63;
 
 /// The parts of a registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +91,17 @@ pub fn labels(registry: &str, uid: &str, component: Component) -> BTreeMap<Strin
     labels
 }
 
+/// An object's name as a label's value, which has at most 63 characters and ends in a letter or a digit. A longer name is
+/// cut and ends in a hash of the whole, so that no two are told apart only behind the cut.
+pub fn label_value(name: &str) -> String {
+    if name.len() <= LONGEST_VALUE {
+        return name.to_owned();
+    }
+    let hash = hex::encode(&Sha256::digest(name)[..4]);
+    let head = shorten(name, LONGEST_VALUE - hash.len() - 1);
+    format!("{}-{hash}", head.trim_end_matches(['-', '.']))
+}
+
 /// A reference to the owner of a child.
 pub fn owner_reference<K: Resource<DynamicType = ()>>(name: &str, uid: &str) -> OwnerReference {
     OwnerReference {
@@ -95,5 +111,31 @@ pub fn owner_reference<K: Resource<DynamicType = ()>>(name: &str, uid: &str) -> 
         uid: uid.to_owned(),
         controller: Some(true),
         block_owner_deletion: Some(true),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_short_name_is_its_own_label_and_long_ones_stay_apart() {
+        assert_eq!(label_value("team.a-1"), "team.a-1");
+        let common = "a".repeat(70);
+        assert_ne!(label_value(&format!("{common}b")), label_value(&format!("{common}c")));
+        assert_eq!(label_value(&format!("{}-{}", "a".repeat(53), "b".repeat(20))).len(), 62);
+    }
+
+    proptest! {
+        /// As the API server has it: `(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?`, of at most 63 characters.
+        #[test]
+        fn any_name_makes_a_label_that_the_api_server_takes(name in "[a-z0-9]([a-z0-9.-]{0,250}[a-z0-9])?") {
+            let value = label_value(&name);
+            prop_assert!(value.len() <= 63, "{value}");
+            prop_assert!(value.starts_with(|c: char| c.is_ascii_alphanumeric()), "{value}");
+            prop_assert!(value.ends_with(|c: char| c.is_ascii_alphanumeric()), "{value}");
+        }
     }
 }

@@ -7,26 +7,12 @@ mod validate;
 
 use kube::ResourceExt;
 
-use super::conditions::{StatusObject, requested_at};
+use super::conditions::requested_at;
 use super::context::Context;
 use super::driver::{Kind, Settled};
 use super::failure::Failure;
 use crate::api::{Project, ProjectStatus};
 pub use dereference::{Whose, whose};
-
-impl StatusObject for ProjectStatus {
-    fn conditions(&self) -> &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition] {
-        &self.conditions
-    }
-
-    fn conditions_mut(&mut self) -> &mut Vec<k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition> {
-        &mut self.conditions
-    }
-
-    fn observe(&mut self, generation: i64) {
-        self.observed_generation = generation;
-    }
-}
 
 impl Kind for Project {
     type Status = ProjectStatus;

@@ -9,27 +9,12 @@ pub mod validate;
 
 use kube::ResourceExt;
 
-use super::conditions::StatusObject;
 use super::context::Context;
 use super::driver::{Kind, Settled};
 use super::failure::Failure;
 use super::replication_policy;
 use crate::api::{Registry, RegistryStatus};
 use validate::Plan;
-
-impl StatusObject for RegistryStatus {
-    fn conditions(&self) -> &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition] {
-        &self.conditions
-    }
-
-    fn conditions_mut(&mut self) -> &mut Vec<k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition> {
-        &mut self.conditions
-    }
-
-    fn observe(&mut self, generation: i64) {
-        self.observed_generation = generation;
-    }
-}
 
 impl Kind for Registry {
     type Status = RegistryStatus;

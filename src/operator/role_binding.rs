@@ -8,27 +8,13 @@ pub mod validate;
 
 use kube::ResourceExt;
 
-use super::conditions::{StatusObject, requested_at};
+use super::conditions::requested_at;
 use super::context::Context;
 use super::driver::{Kind, Settled, Standing};
 use super::failure::Failure;
 use super::project::{Whose, whose};
 use crate::api::conditions::reason;
 use crate::api::{RoleBinding, RoleBindingStatus};
-
-impl StatusObject for RoleBindingStatus {
-    fn conditions(&self) -> &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition] {
-        &self.conditions
-    }
-
-    fn conditions_mut(&mut self) -> &mut Vec<k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition> {
-        &mut self.conditions
-    }
-
-    fn observe(&mut self, generation: i64) {
-        self.observed_generation = generation;
-    }
-}
 
 impl Kind for RoleBinding {
     type Status = RoleBindingStatus;

@@ -11,13 +11,15 @@ use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
 use tokio::sync::watch;
 
+use super::access::Access;
 use super::bus::{Queues, bus};
 use super::caches::pumps;
 use super::context::Context;
+use super::edges::Edges;
 use super::lease::Elector;
 use super::metrics::Metrics;
 use super::settings::Settings;
-use super::{access, driver, edges, schema_check};
+use super::{documents, driver, schema_check};
 
 /// What probes may ask.
 #[derive(Debug, Clone, Default)]
@@ -129,8 +131,8 @@ fn loops(context: &Arc<Context>, queues: Queues) -> Vec<BoxFuture<'static, ()>> 
     let caches = &context.caches;
     vec![
         spawned(driver::drive(Arc::clone(context), caches.registries.clone(), registries).boxed()),
-        spawned(access::drive(Arc::clone(context), caches.registries.clone(), access).boxed()),
-        spawned(edges::drive(Arc::clone(context), caches.registries.clone(), edges).boxed()),
+        spawned(documents::drive::<Access>(Arc::clone(context), caches.registries.clone(), access).boxed()),
+        spawned(documents::drive::<Edges>(Arc::clone(context), caches.registries.clone(), edges).boxed()),
         spawned(driver::drive(Arc::clone(context), caches.projects.clone(), projects).boxed()),
         spawned(driver::drive(Arc::clone(context), caches.bindings.clone(), bindings).boxed()),
         spawned(driver::drive(Arc::clone(context), caches.policies.clone(), policies).boxed()),

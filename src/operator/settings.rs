@@ -22,6 +22,10 @@ pub struct Settings {
     pub resync: Duration,
     /// Numbers that change by themselves are written at most so often.
     pub number_interval: Duration,
+    /// How long the pod of a run may take to start before it is said that it does not.
+    pub start_patience: Duration,
+    /// How long it may take before the run is given up, so that others of its registry may run.
+    pub start_deadline: Duration,
 }
 
 impl Settings {
@@ -35,6 +39,8 @@ impl Settings {
             concurrency: 4,
             resync: Duration::from_mins(5),
             number_interval: Duration::from_secs(30),
+            start_patience: Duration::from_mins(2),
+            start_deadline: Duration::from_mins(15),
         }
     }
 }

@@ -199,6 +199,9 @@ async fn put_edges(State(server): State<Server>, headers: HeaderMap, body: Bytes
     if let Some(edge) = document.edges.iter().find(|edge| !is_edge_id(&edge.id)) {
         return Err(Refusal::new(ProblemCode::Invalid, format!("`{}` cannot be the id of an edge", edge.id)));
     }
+    if document.term < server.registry().term().await? {
+        return Err(Refusal::new(ProblemCode::StaleTerm, "a later operator has a greater term"));
+    }
     let newest = server.edges_document().await?.generation;
     let mismatch =
         || Refusal::new(ProblemCode::GenerationMismatch, "another document of edges is newer; read it first");

@@ -7,5 +7,6 @@ mod edges;
 mod ended;
 mod leaders;
 mod refused;
+mod restarts;
 mod rights;
 mod rolling;

@@ -166,7 +166,7 @@ async fn a_revoked_role_is_gone_with_the_next_request_whatever_the_token_says() 
     assert_eq!(fixture.status("root", Method::GET, "/v2/team/app/manifests/v1").await, 200);
 }
 
-/// ACCESS.md, "Decisions": from the identity of now.
+/// docs/explanation/access.md, "Who is asking": every request is decided from the identity of now.
 #[tokio::test]
 async fn a_token_of_somebody_who_is_no_more_is_refused() {
     let fixture = Fixture::start().await;
@@ -249,7 +249,8 @@ async fn the_store_of_another_registry_is_taken_over_only_when_that_is_said() {
     assert_eq!(foreign.server.gate().generation, 2);
 }
 
-/// STORE.md, "Registers": a slow clock reorders nothing, and one that is far off writes nothing.
+/// docs/explanation/storage.md, "Write-once keys": a clock that runs wrong reorders nothing; one that is far off writes
+/// nothing.
 #[tokio::test]
 async fn a_server_whose_clock_is_off_serves_and_writes_nothing() {
     let fixture = Fixture::start_at(Arc::new(Ahead)).await;

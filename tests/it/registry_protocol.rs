@@ -298,7 +298,7 @@ async fn a_server_that_goes_away_tells_its_clients_with_their_answers() {
     assert!(fixture.server.readiness().await.is_err());
 }
 
-/// STORE.md: any replica continues what another began, and sees at once what it wrote.
+/// docs/explanation/storage.md: any replica continues what another began, and sees at once what it wrote.
 #[tokio::test]
 async fn two_replicas_on_one_directory_are_one_registry() {
     let one = Fixture::start().await;

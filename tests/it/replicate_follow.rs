@@ -76,6 +76,7 @@ async fn a_restart_moves_nothing_and_a_change_at_the_destination_is_put_right_an
     let status = status(&source, EDGE, "handled", |s| s.last_handled_request.as_deref() == Some("once")).await;
     equal(&source, &destination).await;
     assert_eq!(status.totals.drift_corrected, 3, "{status:?}");
+    assert_eq!(status.recent_drift.len(), 3, "{status:?}");
     drop(follower);
 }
 

@@ -262,7 +262,8 @@ impl Registry {
     pub async fn put_edges(&self, edges: Vec<Edge>) {
         let operator = self.operator();
         let generation = operator.edges(None, Duration::ZERO).await.unwrap().generation;
-        let document = EdgesDocument { generation: generation + 1, edges };
+        let term = operator.term("test").await.unwrap().term;
+        let document = EdgesDocument { generation: generation + 1, term, edges };
         operator.put_edges(generation, &document).await.unwrap();
     }
 

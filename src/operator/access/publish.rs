@@ -9,13 +9,13 @@ use kube::ResourceExt;
 use super::board::InForce;
 use super::compile::{Content, compile};
 use super::snapshot::{Source, input};
+use super::term;
 use crate::admin::client::ClientError;
 use crate::admin::{AccessDocument, AccessState, ProblemCode, SignedDocument};
 use crate::api::conditions::reason;
 use crate::api::{ANNOTATION_TAKE_OVER, Registry};
 use crate::operator::context::{Context, lock};
 use crate::operator::failure::Failure;
-use crate::operator::lease;
 use crate::operator::reach::{self, Keys, Pod, Target};
 
 /// How often a document is compiled anew because the store moved on meanwhile.
@@ -28,7 +28,6 @@ const SOON: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub struct Published {
     last: Mutex<HashMap<String, Last>>,
-    terms: Mutex<HashMap<String, u64>>,
 }
 
 #[derive(Debug, Clone)]
@@ -110,7 +109,7 @@ async fn bring_up(
     if let Some(last) = still_good(context, target, keys, state, &compiled) {
         return Ok(last);
     }
-    let term = term(context, target, pods, state).await?;
+    let term = term::of(context, target, pods, state).await?;
     let generation = state.stored_generation + 1;
     let document = AccessDocument {
         registry_uid: target.uid.clone(),
@@ -143,30 +142,6 @@ fn still_good(
     (same && ours).then_some(last)
 }
 
-/// This process's term at this registry: asked for once, and again where the store does not know it any more.
-async fn term(context: &Context, target: &Target, pods: &[Pod], state: &AccessState) -> Result<u64, Refused> {
-    let known = lock(&context.published.terms).get(&target.uid).copied();
-    if let Some(term) = known.filter(|term| state.stored_term >= *term) {
-        return Ok(term);
-    }
-    // A process that was paused and wakes late must not come by a term that is greater than its successor's.
-    if !lease::is_held(&context.client, &context.settings.lease).await? {
-        context.end("another process holds the Lease");
-        return Err(Refused::Failed(Failure::waiting(SOON, reason::RETRYING, "this operator does not lead any more")));
-    }
-    let mut last = None;
-    for pod in pods {
-        match pod.client.term(&context.holder).await {
-            Ok(term) => {
-                lock(&context.published.terms).insert(target.uid.clone(), term.term);
-                return Ok(term.term);
-            }
-            Err(error) => last = Some(error),
-        }
-    }
-    Err(last.map_or_else(|| Refused::Failed(no_pods()), |error| refused(context, error)))
-}
-
 /// The first pod that takes it allocates the generation for all.
 async fn put_first(context: &Context, pods: &[Pod], generation: u64, document: &SignedDocument) -> Result<(), Refused> {
     let mut last = None;
@@ -177,7 +152,7 @@ async fn put_first(context: &Context, pods: &[Pod], generation: u64, document: &
             Err(error) => last = Some(error),
         }
     }
-    Err(last.map_or_else(|| Refused::Failed(no_pods()), |error| refused(context, error)))
+    Err(last.map_or_else(|| Refused::Failed(term::no_pods()), |error| refused(context, error)))
 }
 
 /// A lost answer to an earlier try: the store has exactly this document.
@@ -201,11 +176,7 @@ fn refused(context: &Context, error: ClientError) -> Refused {
     let ClientError::Refused(problem) = &error else { return Refused::Failed(Failure::Registry(error)) };
     match (problem.code, &problem.access) {
         (ProblemCode::GenerationMismatch, Some(state)) => Refused::Moved(state.clone()),
-        (ProblemCode::StaleTerm, _) => {
-            let failure = Failure::Registry(error);
-            super::not_leading(context, &failure);
-            Refused::Failed(failure)
-        }
+        (ProblemCode::StaleTerm, _) => Refused::Failed(term::refused(context, error)),
         (ProblemCode::StoreOwnedByAnother, _) => {
             let message = format!(
                 "{}; if this Registry is to have that store, annotate it with {ANNOTATION_TAKE_OVER}: <that UID>",
@@ -285,10 +256,6 @@ async fn has_in_force(context: &Context, pod: &Pod, last: &Last, hash: &str) -> 
             Refused::Failed(failure) => Err(failure.to_string()),
         },
     }
-}
-
-fn no_pods() -> Failure {
-    Failure::waiting(SOON, reason::NO_PODS, "no pod of the registry is there yet")
 }
 
 /// With its causes: "does not answer" alone helps nobody.

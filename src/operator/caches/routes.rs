@@ -7,9 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Resource, ResourceExt};
 
 use super::Caches;
-use crate::api::{
-    GarbageCollection, LABEL_COLLECTION, LABEL_REGISTRY, Project, Registry, ReplicationPolicy, RoleBinding,
-};
+use crate::api::{GarbageCollection, LABEL_REGISTRY, Project, Registry, ReplicationPolicy, RoleBinding};
 use crate::operator::bus::{Bus, Guarded};
 
 /// Who must look again when an object changes.
@@ -67,10 +65,14 @@ impl Routes {
         }
     }
 
-    /// A ReplicationPolicy: itself, and every registry that it may touch or may have touched.
+    /// A ReplicationPolicy: itself, every registry that it may touch or may have touched, and every other policy: one
+    /// that yielded to it may have its destination now, or the other way round.
     pub(super) fn policy(&self, policy: &Guarded<ReplicationPolicy>) {
         let (namespace, name) = key(policy.meta());
         self.bus.policy(namespace, name);
+        for other in self.caches.policies_in(namespace).iter().filter(|other| other.name_any() != name) {
+            self.bus.policy(namespace, &other.name_any());
+        }
         for registry in self.caches.registries_in(namespace) {
             self.bus.registry(namespace, &registry.name_any());
             self.bus.edges(namespace, &registry.name_any());
@@ -100,8 +102,8 @@ impl Routes {
     /// A Job: its GarbageCollection, and those that wait for the registry.
     pub(super) fn job(&self, job: &Job) {
         let namespace = job.namespace().unwrap_or_default();
-        if let Some(collection) = job.labels().get(LABEL_COLLECTION) {
-            self.bus.collection(&namespace, collection);
+        for owner in job.owner_references().iter().filter(|owner| owner.kind == GarbageCollection::kind(&())) {
+            self.bus.collection(&namespace, &owner.name);
         }
         let Some(registry) = job.labels().get(LABEL_REGISTRY) else { return };
         for collection in self.caches.collections_in(&namespace) {

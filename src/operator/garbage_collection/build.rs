@@ -34,7 +34,9 @@ pub fn job(object: &GarbageCollection, registry: &Registry, volume: &Volume, run
     let mut template = pod::template(&volume.plan, Component::Collector, container(volume, run), &mounts);
     if let Some(spec) = &mut template.spec {
         spec.restart_policy = Some("Never".to_owned());
-        spec.affinity = (volume.mode == AccessMode::ReadWriteOnce).then(|| beside(&registry.name_any()));
+        // Nobody is beside what is not there: with such an affinity the pod would never be scheduled.
+        let bound = volume.mode == AccessMode::ReadWriteOnce && volume.has_pods;
+        spec.affinity = bound.then(|| beside(&registry.name_any()));
     }
     Job {
         metadata: metadata(object, volume, request),
@@ -51,7 +53,7 @@ pub fn job(object: &GarbageCollection, registry: &Registry, volume: &Volume, run
 
 fn metadata(object: &GarbageCollection, volume: &Volume, request: &str) -> ObjectMeta {
     let mut labels = labels::labels(&volume.plan.name, &volume.plan.uid, Component::Collector);
-    labels.insert(LABEL_COLLECTION.to_owned(), object.name_any().chars().take(63).collect());
+    labels.insert(LABEL_COLLECTION.to_owned(), labels::label_value(&object.name_any()));
     ObjectMeta {
         name: Some(job_name(object, request)),
         namespace: object.namespace(),

@@ -1,16 +1,19 @@
 //! dereference: the Registry, its volume and image, other runs on it, and how this run ended.
 
+use std::time::Duration;
+
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use kube::runtime::reflector::ObjectRef;
 
-use super::{build, status};
+use super::{POLL, build, start, status};
 use crate::admin::CollectionSummary;
 use crate::api::conditions::reason;
 use crate::api::{
-    AccessMode, CollectionRun, GarbageCollection, GarbageCollectionStatus, LABEL_REGISTRY, Registry, RunningCollection,
+    ANNOTATION_GIVEN_UP, AccessMode, CollectionRun, GarbageCollection, GarbageCollectionStatus, LABEL_REGISTRY,
+    Registry, RunningCollection,
 };
 use crate::operator::context::Context;
 use crate::operator::failure::Failure;
@@ -27,6 +30,28 @@ pub struct Volume {
     pub mode: AccessMode,
     /// The image that the registry runs.
     pub image: String,
+    /// Whether the registry has pods, or is about to: without any there is no node beside which a run could be.
+    pub has_pods: bool,
+}
+
+/// How far a run is.
+pub(super) enum Progress {
+    /// It has ended.
+    Ended(Box<CollectionRun>),
+    /// It runs, or is about to.
+    UnderWay {
+        /// When it should be looked at again.
+        again: Duration,
+    },
+    /// It has not started for longer than that should take.
+    Pending {
+        /// Its Job.
+        job: Box<Job>,
+        /// Why.
+        why: String,
+        /// Whether it has been waited for long enough.
+        give_up: bool,
+    },
 }
 
 pub(super) fn registry(context: &Context, object: &GarbageCollection) -> Result<Registry, Failure> {
@@ -61,7 +86,9 @@ pub(super) async fn volume(context: &Context, registry: &Registry) -> Result<Vol
         Some(image) => image,
         None => wanted_image(&plan)?.to_owned(),
     };
-    Ok(Volume { plan, mode, image })
+    let replicas = deployment.as_ref().and_then(|deployment| deployment.spec.as_ref()?.replicas);
+    let has_pods = replicas.unwrap_or(plan.replicas) > 0;
+    Ok(Volume { plan, mode, image, has_pods })
 }
 
 /// The newest status, where it knows of the request already: the cache may not show it yet, and no request runs twice.
@@ -108,33 +135,68 @@ fn ended(job: &Job) -> Option<bool> {
     }
 }
 
-/// How a run ended; nothing while it has not.
-pub(super) async fn outcome(
+/// How far a run is.
+pub(super) async fn progress(
     context: &Context,
     object: &GarbageCollection,
     running: &RunningCollection,
-) -> Result<Option<CollectionRun>, Failure> {
+) -> Result<Progress, Failure> {
     let namespace = object.namespace().unwrap_or_default();
     let api = Api::<Job>::namespaced(context.client.clone(), &namespace);
     let Some(job) = api.get_opt(&running.job).await? else {
         let message = "its Job was deleted before its outcome was seen; annotate again to run it again";
-        return Ok(Some(status::without_summary(running, None, message)));
+        return Ok(Progress::Ended(Box::new(status::without_summary(running, None, message))));
     };
-    let Some(complete) = ended(&job) else { return Ok(None) };
-    let message = termination_message(context, &namespace, &running.job).await?;
-    let summary = message.as_deref().and_then(|message| serde_json::from_str::<CollectionSummary>(message).ok());
-    Ok(Some(match summary {
-        Some(summary) => status::from_summary(running, complete, &summary),
-        None => status::without_summary(running, Some(&job), message.as_deref().unwrap_or("its pod left no summary")),
-    }))
+    match ended(&job) {
+        Some(complete) => {
+            let pods = pods(context, &namespace, &running.job).await?;
+            Ok(Progress::Ended(Box::new(outcome(running, &job, complete, &pods))))
+        }
+        None => under_way(context, &namespace, job).await,
+    }
 }
 
-async fn termination_message(context: &Context, namespace: &str, job: &str) -> Result<Option<String>, Failure> {
+async fn under_way(context: &Context, namespace: &str, job: Job) -> Result<Progress, Failure> {
+    let age = start::age(&job, context.now());
+    let patience = context.settings.start_patience;
+    let is_ready = job.status.as_ref().and_then(|status| status.ready).unwrap_or_default() > 0;
+    if is_ready || age < patience {
+        let again = patience.checked_sub(age).filter(|_| !is_ready).unwrap_or(POLL).min(POLL);
+        return Ok(Progress::UnderWay { again });
+    }
+    let pods = pods(context, namespace, &job.name_any()).await?;
+    Ok(match start::obstacle(&job.name_any(), &pods) {
+        None => Progress::UnderWay { again: POLL },
+        Some(why) => {
+            let give_up = age >= context.settings.start_deadline && given_up(&job).is_none();
+            Progress::Pending { job: Box::new(job), why, give_up }
+        }
+    })
+}
+
+/// What was written down when the run was given up.
+fn given_up(job: &Job) -> Option<&str> {
+    job.annotations().get(ANNOTATION_GIVEN_UP).map(String::as_str)
+}
+
+fn outcome(running: &RunningCollection, job: &Job, complete: bool, pods: &[Pod]) -> CollectionRun {
+    let message = pods.iter().find_map(termination_message);
+    match message.and_then(|message| serde_json::from_str::<CollectionSummary>(message).ok()) {
+        Some(summary) => status::from_summary(running, complete, &summary),
+        None => {
+            let message = message.or(given_up(job)).unwrap_or("its pod left no summary");
+            status::without_summary(running, Some(job), message)
+        }
+    }
+}
+
+async fn pods(context: &Context, namespace: &str, job: &str) -> Result<Vec<Pod>, Failure> {
     let api = Api::<Pod>::namespaced(context.client.clone(), namespace);
-    let pods = api.list(&ListParams::default().labels(&format!("batch.kubernetes.io/job-name={job}"))).await?;
-    let message = |pod: &Pod| {
-        let status = pod.status.as_ref()?.container_statuses.as_ref()?.first()?;
-        status.state.as_ref()?.terminated.as_ref()?.message.clone()
-    };
-    Ok(pods.items.iter().find_map(message))
+    let selector = format!("batch.kubernetes.io/job-name={job}");
+    Ok(api.list(&ListParams::default().labels(&selector)).await?.items)
+}
+
+fn termination_message(pod: &Pod) -> Option<&str> {
+    let status = pod.status.as_ref()?.container_statuses.as_ref()?.first()?;
+    status.state.as_ref()?.terminated.as_ref()?.message.as_deref()
 }

@@ -37,6 +37,22 @@ pub(super) fn running() -> Standing {
     Standing::Ready { reason: reason::RUNNING, message: "a run is under way".to_owned() }
 }
 
+/// A run whose pod does not start. That the collection is set up well is another matter.
+pub(super) fn pending(job: &str, why: &str, deadline: Duration) -> Standing {
+    let message = format!(
+        "the pod of the Job {job} does not start: {why}; mend that, or delete this GarbageCollection to end its run; \
+         the run is given up when it has not started within {} min",
+        deadline.as_secs().div_ceil(60)
+    );
+    Standing::Stalled { ready: true, reason: reason::NOT_STARTED, message }
+}
+
+/// What is said of it when it is given up.
+pub(super) fn given_up(why: &str, deadline: Duration) -> String {
+    let minutes = deadline.as_secs().div_ceil(60);
+    format!("its pod did not start within {minutes} min: {why}; annotate again to run it again")
+}
+
 pub(super) fn busy(registry: &Registry, other: &str) -> Settled {
     let message = format!("waits for the Job {other}, which has the registry {}", registry.name_any());
     Settled {

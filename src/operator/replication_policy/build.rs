@@ -2,6 +2,7 @@
 
 use kube::ResourceExt;
 
+use super::claims::Claims;
 use super::topology::{Pair, edge_id, pairs};
 use super::validate::{Runner, runner};
 use crate::admin::{Deletions, Edge, Filters, PolicyRef, Remote, Trigger};
@@ -59,11 +60,15 @@ fn outgoing(
         return vec![];
     }
     let alive = |policy: &ReplicationPolicy| policy.metadata.deletion_timestamp.is_none();
+    let policies = caches.policies_in(namespace);
+    let claims = Claims::of(&policies);
     let mut found = vec![];
-    for policy in caches.policies_in(namespace).into_iter().filter(alive) {
+    for policy in policies.into_iter().filter(alive) {
         // A policy that is no valid graph moves nothing; its own reconciler says so.
         let Ok(pairs) = pairs(&policy.spec.topology) else { continue };
-        for pair in pairs.into_iter().filter(|pair| pair.source == registry) {
+        let name = policy.name_any();
+        let runs = |pair: &Pair| pair.source == registry && claims.holder(&name, pair).is_none();
+        for pair in pairs.into_iter().filter(runs) {
             let destination = caches.registry(namespace, &pair.destination);
             if let Some(way) = destination.and_then(|destination| way(&destination, settings)) {
                 found.push((policy.clone(), pair, way));

@@ -2,10 +2,11 @@
 
 use kube::ResourceExt;
 
+use super::drift::Corrections;
 use super::topology::edge_id;
 use super::validate::{Placed, Runner};
 use crate::admin::{EdgeState, EdgeStatus, Withheld, WithheldReason};
-use crate::api::conditions::{SYNCED, reason};
+use crate::api::conditions::{READY, SYNCED, reason};
 use crate::api::{
     ANNOTATION_APPROVE_DELETIONS, ANNOTATION_REQUESTED_AT, EdgeReport, ReplicationPolicy, ReplicationPolicyStatus,
     WithheldReport,
@@ -15,14 +16,28 @@ use crate::operator::context::Context;
 use crate::operator::driver::{Settled, Standing};
 use crate::operator::edges::board::EdgesReport;
 
+/// The state of an edge whose destination another policy has.
+const REFUSED: &str = "Refused";
+
 /// What is known of an edge.
 struct Known {
     report: EdgeReport,
     /// The registry has this edge as this generation of the policy wants it.
     placed: bool,
     here: bool,
+    /// Whether this process has asked the registry that it runs at.
+    asked: bool,
     status: Option<EdgeStatus>,
     problem: Option<String>,
+    /// Why it does not run: another policy has the destination.
+    refused: Option<String>,
+}
+
+impl Known {
+    /// An edge that this operator does not run.
+    fn not_here(report: EdgeReport, refused: Option<String>) -> Self {
+        Self { report, placed: true, here: false, asked: true, status: None, problem: None, refused }
+    }
 }
 
 pub(super) fn settle(
@@ -30,7 +45,7 @@ pub(super) fn settle(
     policy: &ReplicationPolicy,
     placed: &[Placed],
     status: &mut ReplicationPolicyStatus,
-) -> Settled {
+) -> (Settled, Vec<Corrections>) {
     let known: Vec<Known> = placed.iter().map(|placed| known(context, policy, placed)).collect();
     status.edge_count = i32::try_from(known.len()).ok();
     status.edges = known.iter().take(512).map(|known| known.report.clone()).collect();
@@ -38,14 +53,31 @@ pub(super) fn settle(
     if let Some(handled) = handled(policy, &known) {
         status.last_handled_request = Some(handled);
     }
+    let corrections = known.iter().filter_map(corrections).collect();
     let generation = policy.metadata.generation.unwrap_or_default();
+    // A new process has not asked its registries yet: what was said before stands until it has.
+    if known.iter().any(|known| !known.asked) {
+        return (standing(policy, &known).into(), corrections);
+    }
     match synced(policy, &known) {
         Some((truth, why, message)) => {
             conditions::set(&mut status.conditions, SYNCED, truth, why, &message, generation, context.now());
         }
         None => conditions::clear(&mut status.conditions, SYNCED),
     }
-    standing(policy, &known).into()
+    (standing(policy, &known).into(), corrections)
+}
+
+/// What was put right, where the replicator has said so now.
+fn corrections(known: &Known) -> Option<Corrections> {
+    let status = known.status.as_ref()?;
+    Some(Corrections {
+        id: known.report.id.clone(),
+        source: known.report.source.clone(),
+        destination: known.report.destination.clone(),
+        count: known.report.drift_corrected?,
+        recent: status.recent_drift.iter().take(10).map(|item| shorten(item, 512)).collect(),
+    })
 }
 
 fn known(context: &Context, policy: &ReplicationPolicy, placed: &Placed) -> Known {
@@ -62,22 +94,47 @@ fn known(context: &Context, policy: &ReplicationPolicy, placed: &Placed) -> Know
         Runner::Elsewhere { home } => {
             "Delegated".clone_into(&mut report.state);
             report.runner = Some(home.clone());
-            return Known { report, placed: true, here: false, status: None, problem: None };
+            return Known::not_here(report, None);
+        }
+        Runner::Nobody { message } => {
+            REFUSED.clone_into(&mut report.state);
+            return Known::not_here(report, Some(message.clone()));
         }
         Runner::Here { source_uid } => source_uid,
     };
-    let (in_place, status, problem) = match context.edges.get(source_uid) {
+    let found = context.edges.get(source_uid);
+    let asked = found.is_some();
+    let (in_place, status, problem) = match found {
         Some(EdgesReport::Placed { edges, statuses }) => {
             let generation = edges.get(&id).map(|edge| edge.policy.generation);
             (generation == policy.metadata.generation, statuses.get(&id).cloned(), None)
         }
         Some(EdgesReport::Unreachable { message }) => (false, None, Some(message)),
-        None => (false, None, None),
+        // A new process has not asked yet: what was said of this very generation before still holds.
+        None => (was_ready(policy), None, None),
     };
-    if let Some(status) = &status {
-        fill(&mut report, status);
+    match &status {
+        Some(status) => fill(&mut report, status),
+        None => keep(policy, &mut report, problem.is_none()),
     }
-    Known { report, placed: in_place, here: true, status, problem }
+    Known { report, placed: in_place, here: true, asked, status, problem, refused: None }
+}
+
+/// Whether the policy was said to be ready as it is now.
+fn was_ready(policy: &ReplicationPolicy) -> bool {
+    policy.status.as_ref().is_some_and(|status| {
+        Some(status.observed_generation) == policy.metadata.generation && conditions::is_true(&status.conditions, READY)
+    })
+}
+
+/// What was reported last, where nothing was reported now; its state only where nobody could have reported another.
+fn keep(policy: &ReplicationPolicy, report: &mut EdgeReport, state: bool) {
+    let Some(before) = policy.status.iter().flat_map(|status| &status.edges).find(|edge| edge.id == report.id) else {
+        return;
+    };
+    let ran_here = before.runner.is_none() && before.state != REFUSED;
+    let state = if state && ran_here { before.state.clone() } else { report.state.clone() };
+    *report = EdgeReport { state, runner: None, ..before.clone() };
 }
 
 fn fill(report: &mut EdgeReport, status: &EdgeStatus) {
@@ -174,6 +231,9 @@ fn is_synced(status: &EdgeStatus) -> bool {
 }
 
 fn standing(policy: &ReplicationPolicy, known: &[Known]) -> Standing {
+    if let Some(message) = known.iter().find_map(|known| known.refused.clone()) {
+        return Standing::Stalled { ready: false, reason: reason::DESTINATION_TAKEN, message };
+    }
     if let Some((edge, withheld)) = known.iter().find_map(|known| Some((known, known.report.withheld.as_ref()?))) {
         let message = format!(
             "{} -> {} withholds {} deletions ({}): look at status.edges, and if they are right annotate this policy with \

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::claims::{Claims, message};
 use super::topology::{Pair, TopologyError};
 use crate::api::conditions::reason;
 use crate::api::{Registry, TriggerSpec};
@@ -21,6 +22,11 @@ pub(super) enum Runner {
     Elsewhere {
         /// That cluster.
         home: String,
+    },
+    /// Nobody: another policy has the destination.
+    Nobody {
+        /// Which one, and what to do.
+        message: String,
     },
 }
 
@@ -44,15 +50,21 @@ pub(super) fn trigger(trigger: Option<&TriggerSpec>) -> Result<(), Failure> {
     }
 }
 
-/// Edges run at the home of their source.
+/// Edges run at the home of their source, except those that yield to another policy's.
 pub(super) fn placed(
+    policy: &str,
     pairs: &[Pair],
     registries: &BTreeMap<String, Registry>,
+    claims: &Claims,
     settings: &Settings,
 ) -> Result<Vec<Placed>, Failure> {
     let place = |pair: &Pair| {
         let source = registries.get(&pair.source).ok_or_else(|| nobody(pair))?;
         let runner = runner(source, settings).ok_or_else(|| nobody(pair))?;
+        let runner = match claims.holder(policy, pair) {
+            Some(holder) => Runner::Nobody { message: message(policy, pair, holder) },
+            None => runner,
+        };
         Ok(Placed { pair: pair.clone(), runner })
     };
     pairs.iter().map(place).collect()

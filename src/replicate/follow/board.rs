@@ -80,6 +80,7 @@ pub fn fresh(edge: &Edge) -> EdgeStatus {
         in_flight: 0,
         failed: 0,
         totals: crate::admin::Totals::default(),
+        recent_drift: Vec::new(),
         last_error: None,
         withheld: None,
         cursor: None,

@@ -141,6 +141,8 @@ struct Session<'a, H, R> {
     touched: Option<HashSet<Register>>,
     /// What a compare found and no change of the source explains.
     drift: HashSet<Work>,
+    /// What of it was put right last, newest first.
+    recent_drift: Vec<String>,
     /// Repositories of which the destination had nothing when the round was planned.
     new_repositories: BTreeSet<RepositoryName>,
     /// Referrers that were put off once.
@@ -195,6 +197,7 @@ impl<'a, H: Home, R: Remotes> Session<'a, H, R> {
             compare_failures: 0,
             touched: start.changed,
             drift: HashSet::new(),
+            recent_drift: board.status().recent_drift,
             new_repositories: BTreeSet::new(),
             late: HashSet::new(),
             cursor: start.cursor,

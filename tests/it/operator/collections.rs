@@ -1,12 +1,16 @@
 //! Collections: a Job for each request and no request twice.
 
+use std::time::Duration;
+
 use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
 use kube::ResourceExt;
-use kube::api::ListParams;
+use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::support::eventually;
 use crate::support::kubelet::Kubelet;
+use crate::support::layers::Control;
 use crate::support::objects::{of_kind, registry};
 use crate::support::world::World;
 
@@ -83,4 +87,131 @@ async fn two_collections_of_a_registry_take_turns() {
     let _kubelet = Kubelet::start(&world);
     handled(&world, "one").await;
     world.condition("GarbageCollection", "second", "LastRunSucceeded", "True", "Succeeded").await;
+}
+
+/// What a Job controller writes when a Job is over its deadline.
+async fn fail(world: &World, name: &str) {
+    let now = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second()).expect("a time").to_string();
+    let condition = |kind: &str| {
+        json!({
+            "type": kind, "status": "True", "reason": "DeadlineExceeded", "lastProbeTime": now, "lastTransitionTime": now,
+        })
+    };
+    let status = json!({ "status": {
+        "startTime": now, "failed": 1, "conditions": [condition("FailureTarget"), condition("Failed")],
+    } });
+    world.api::<Job>().patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.expect("a status");
+}
+
+/// A pod of a Job whose image cannot be pulled.
+async fn pod_without_image(world: &World, job: &Job) {
+    let name = job.name_any();
+    let mut pod = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": { "name": name, "labels": { "batch.kubernetes.io/job-name": name } },
+        "spec": job.spec.as_ref().map(|spec| &spec.template.spec),
+    });
+    pod["spec"]["serviceAccountName"] = json!("default");
+    pod["spec"]["serviceAccount"] = json!("default");
+    let account = json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": "default" } });
+    let params = PatchParams::apply("kubelet").force();
+    world.api::<ServiceAccount>().patch("default", &params, &Patch::Apply(account)).await.expect("an account");
+    world.api::<Pod>().patch(&name, &params, &Patch::Apply(&pod)).await.expect("a pod");
+    let waiting = json!({ "waiting": { "reason": "ImagePullBackOff", "message": "Back-off pulling image" } });
+    let container = json!({
+        "name": "collector", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": waiting,
+    });
+    let status = json!({ "status": { "phase": "Pending", "containerStatuses": [container] } });
+    world.api::<Pod>().patch_status(&name, &PatchParams::default(), &Patch::Merge(status)).await.expect("a status");
+}
+
+async fn the_job(world: &World) -> Job {
+    eventually("a Job is there", || async {
+        let jobs = world.api::<Job>().list(&ListParams::default()).await.map_err(|error| error.to_string())?;
+        jobs.items.into_iter().next().ok_or_else(|| "no Job".to_owned())
+    })
+    .await
+}
+
+/// A collection that has the registry, and another that waits for it.
+async fn world_with_two(name: &str) -> World {
+    let world = world(name).await;
+    let operator = world.operator().await;
+    request(&world, "one").await;
+    world.condition("GarbageCollection", "gc", "Ready", "True", "Running").await;
+    let mut second =
+        of_kind("GarbageCollection", "second", json!({ "registryRef": { "name": "hq" }, "mode": "ReadOnly" }));
+    second.metadata.annotations = Some([("regatta.dev/requested-at".to_owned(), "now".to_owned())].into());
+    world.create(&second).await;
+    world.condition("GarbageCollection", "second", "Ready", "True", "RegistryBusy").await;
+    drop(operator);
+    world
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_does_not_start_says_why_and_is_given_up_so_that_the_next_may_run() {
+    let world = world_with_two("pending").await;
+    let job = the_job(&world).await;
+    pod_without_image(&world, &job).await;
+    let mut settings = world.settings("undisturbed");
+    settings.start_patience = Duration::ZERO;
+    let patient = world.operator_with(&Control::counting(), settings.clone()).await;
+    let message = world.stalled("GarbageCollection", "gc", "NotStarted").await;
+    assert!(
+        message.contains(&job.name_any()) && message.contains("ImagePullBackOff: Back-off pulling image"),
+        "{message}"
+    );
+    let untouched: Job = world.exists(&job.name_any()).await;
+    assert_eq!(untouched.spec.and_then(|spec| spec.active_deadline_seconds), None);
+    drop(patient);
+
+    settings.start_deadline = Duration::ZERO;
+    let _operator = world.operator_with(&Control::counting(), settings).await;
+    eventually("the run is given up", || async {
+        let job = world.api::<Job>().get(&job.name_any()).await.map_err(|error| error.to_string())?;
+        let deadline = job.spec.and_then(|spec| spec.active_deadline_seconds);
+        if deadline == Some(1) { Ok(()) } else { Err(format!("{deadline:?}")) }
+    })
+    .await;
+    fail(&world, &job.name_any()).await;
+    let status = handled(&world, "one").await;
+    assert_eq!(status["lastRun"]["succeeded"], false);
+    let message = world.condition("GarbageCollection", "gc", "LastRunSucceeded", "False", "RunFailed").await;
+    assert!(message.contains("did not start") && message.contains("ImagePullBackOff"), "{message}");
+    eventually("the second has the registry", || async {
+        let second = world.kind("GarbageCollection").get("second").await.map_err(|error| error.to_string())?;
+        let running = second.data["status"]["running"]["job"].clone();
+        if running.is_string() { Ok(()) } else { Err(second.data["status"].to_string()) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deleting_a_collection_whose_run_does_not_start_lets_the_next_run() {
+    let world = world_with_two("deleted").await;
+    let _operator = world.operator().await;
+    world.delete("GarbageCollection", "gc").await;
+    world.collect_garbage().await;
+    world.condition("GarbageCollection", "second", "Ready", "True", "Running").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_beside_the_pods_of_a_volume_of_one_node_where_there_are_any() {
+    for (replicas, beside) in [(1, true), (0, false)] {
+        let world = World::new("beside").await;
+        let mut hq = registry("hq");
+        hq.data["spec"]["managed"]["replicas"] = json!(replicas);
+        hq.data["spec"]["managed"]["storage"]["claimTemplate"]["accessModes"] = json!(["ReadWriteOnce"]);
+        world.create(&hq).await;
+        // Its 63rd character is none that a label may end in.
+        let name = format!("{}-{}", "a".repeat(62), "b".repeat(60));
+        let mut collection =
+            of_kind("GarbageCollection", &name, json!({ "registryRef": { "name": "hq" }, "mode": "ReadOnly" }));
+        collection.metadata.annotations = Some([("regatta.dev/requested-at".to_owned(), "now".to_owned())].into());
+        world.create(&collection).await;
+        let _operator = world.operator().await;
+        let job = the_job(&world).await;
+        let affinity = job.spec.and_then(|spec| spec.template.spec).and_then(|pod| pod.affinity);
+        assert_eq!(affinity.is_some(), beside, "{replicas} replicas");
+    }
 }

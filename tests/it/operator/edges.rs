@@ -1,7 +1,8 @@
 //! Edges: from a topology into the document of the source's registry, and from the replicator's reports into status.
 
 use k8s_openapi::api::apps::v1::Deployment;
-use kube::api::DynamicObject;
+use k8s_openapi::api::events::v1::Event;
+use kube::api::{DynamicObject, ListParams};
 use regatta::admin::{DestinationCursor, EdgeState, EdgeStatus, EdgesDocument, Totals, Withheld, WithheldReason};
 use serde_json::json;
 use std::time::Duration;
@@ -51,6 +52,7 @@ fn status(id: &str, state: EdgeState) -> EdgeStatus {
         in_flight: 0,
         failed: 0,
         totals: Totals { bytes: 1234, ..Totals::default() },
+        recent_drift: vec![],
         last_error: None,
         withheld: None,
         cursor: None::<DestinationCursor>,
@@ -152,4 +154,75 @@ async fn a_request_is_echoed_once_the_edge_handled_it_and_a_policy_that_goes_tak
         if found.is_none() { Ok(()) } else { Err("still there".to_owned()) }
     })
     .await;
+}
+
+fn fan_out(name: &str, source: &str) -> DynamicObject {
+    let topology = json!({ "fanOut": { "source": { "name": source }, "destinations": [{ "name": "city" }] } });
+    of_kind("ReplicationPolicy", name, json!({ "topology": topology }))
+}
+
+async fn drift_events(world: &World) -> Vec<String> {
+    let events = world.api::<Event>().list(&ListParams::default()).await.expect("a list").items;
+    let of_drift = events.into_iter().filter(|event| event.reason.as_deref() == Some("DriftCorrected"));
+    of_drift.filter_map(|event| event.note).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_put_right_at_a_destination_is_an_event_and_many_of_them_are_few_events() {
+    let (world, kubelet) = world().await;
+    let _operator = world.operator().await;
+    world.ready("ReplicationPolicy", "tree").await;
+    let admin = kubelet.admin("hq").await;
+    let id = document(&admin, "the edge is placed", |found| found.edges.len() == 1).await.edges[0].id.clone();
+    let report = |count: u64, names: &[&str]| EdgeStatus {
+        totals: Totals { drift_corrected: count, ..Totals::default() },
+        recent_drift: names.iter().map(|&name| name.into()).collect(),
+        ..status(&id, EdgeState::Following)
+    };
+    admin.put_edge_status(&report(3, &["old:1 (copied)"])).await.expect("taken");
+    world.condition("ReplicationPolicy", "tree", "Synced", "True", "Succeeded").await;
+    assert_eq!(drift_events(&world).await, Vec::<String>::new(), "what nobody saw begin is not news");
+    admin.put_edge_status(&report(5, &["app:2 (deleted)", "app:1 (copied)", "old:1 (copied)"])).await.expect("taken");
+    let notes = eventually("an Event", || async {
+        let found = drift_events(&world).await;
+        if found.is_empty() { Err(()) } else { Ok(found) }
+    })
+    .await;
+    let note = "hq -> province: 2 changed there and not at hq, put right: app:2 (deleted), app:1 (copied)";
+    assert_eq!(notes, [note]);
+    // More at once is told later, and together; that it was seen shows in the state that came with it.
+    let more = EdgeStatus { state: EdgeState::Comparing, ..report(6, &["app:3 (copied)"]) };
+    admin.put_edge_status(&more).await.expect("taken");
+    world.condition("ReplicationPolicy", "tree", "Synced", "False", "Comparing").await;
+    assert_eq!(drift_events(&world).await, [note]);
+}
+
+/// Whichever was there first: in another cluster it is the other one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_has_one_source_and_goes_to_the_next_when_its_policy_goes() {
+    let world = World::new("claims").await;
+    let kubelet = Kubelet::start(&world);
+    for name in ["hq", "lab"] {
+        world.create(&registry(name)).await;
+    }
+    world.create(&external("city")).await;
+    world.create(&fan_out("b", "lab")).await;
+    let _operator = world.operator().await;
+    world.ready("ReplicationPolicy", "b").await;
+    let (hq, lab) = (kubelet.admin("hq").await, kubelet.admin("lab").await);
+    document(&lab, "the edge of the only policy is placed", |found| found.edges.len() == 1).await;
+
+    world.create(&fan_out("a", "hq")).await;
+    let message = world.stalled("ReplicationPolicy", "b", "DestinationTaken").await;
+    for part in ["policy b ", "policy a ", "lab -> city", "hq -> city", "change spec.filters.repositories"] {
+        assert!(message.to_lowercase().contains(&part.to_lowercase()), "{part}: {message}");
+    }
+    world.ready("ReplicationPolicy", "a").await;
+    document(&lab, "the edge of b is gone", |found| found.edges.is_empty()).await;
+    document(&hq, "the edge of a is placed", |found| found.edges.len() == 1).await;
+
+    world.delete("ReplicationPolicy", "a").await;
+    world.ready("ReplicationPolicy", "b").await;
+    document(&lab, "the edge of b is back", |found| found.edges.len() == 1).await;
+    document(&hq, "the edge of a is gone", |found| found.edges.is_empty()).await;
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::access::{credentials, generation, lets_in, settles, with_robot};
 use crate::support::eventually;
 use crate::support::layers::Control;
-use crate::support::objects::{project, robot};
+use crate::support::objects::{external, of_kind, project, robot};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_standby_takes_over_when_the_leader_is_gone() {
@@ -74,4 +74,35 @@ async fn an_older_operator_that_wakes_late_gives_nobody_access_again() {
         if now == revoked { Ok(()) } else { Err(now) }
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_operator_that_wakes_late_brings_no_edge_back() {
+    let (world, kubelet) = with_robot("late-edges").await;
+    world.create(&external("far")).await;
+    let topology = json!({ "fanOut": { "source": { "name": "hq" }, "destinations": [{ "name": "far" }] } });
+    world.create(&of_kind("ReplicationPolicy", "out", json!({ "topology": topology }))).await;
+    // Hears nothing any more and does not notice that its Lease is gone; while it has edges, it looks at them often.
+    let control = Control::counting();
+    let mut settings: Settings = world.settings("older");
+    settings.lease.retry = Duration::from_hours(1);
+    let mut older = world.operator_with(&control, settings).await;
+    world.ready("ReplicationPolicy", "out").await;
+    control.deafen();
+
+    world.api::<Lease>().delete("operator", &DeleteParams::default()).await.expect("deleted");
+    let _newer = world.operator_with(&Control::counting(), world.settings("newer")).await;
+    world.delete("ReplicationPolicy", "out").await;
+    let admin = kubelet.admin("hq").await;
+    let edges = || async { admin.edges(None, Duration::ZERO).await.map_err(|error| error.to_string()) };
+    let removed = eventually("the edge is gone", || async {
+        let found = edges().await?;
+        if found.edges.is_empty() { Ok(found.generation) } else { Err(format!("{found:?}")) }
+    })
+    .await;
+    let ended =
+        tokio::time::timeout(crate::support::DEADLINE, older.ended()).await.expect("it is told that it does not lead");
+    assert!(matches!(ended, Err(OperatorError::LeaseLost(_))), "{ended:?}");
+    let now = edges().await.expect("the registry answers");
+    assert!(now.edges.is_empty() && now.generation == removed, "{now:?}");
 }

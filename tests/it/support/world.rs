@@ -194,6 +194,7 @@ impl World {
             ApiResource::erase::<k8s_openapi::api::core::v1::ServiceAccount>(&()),
             ApiResource::erase::<k8s_openapi::api::core::v1::PersistentVolumeClaim>(&()),
             ApiResource::erase::<k8s_openapi::api::policy::v1::PodDisruptionBudget>(&()),
+            ApiResource::erase::<k8s_openapi::api::batch::v1::Job>(&()),
         ];
         for resource in children {
             let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, &resource);

@@ -25,6 +25,9 @@ use crate::{
 /// A journal that does not answer is trouble only from the second time on: registries are restarted.
 const POLL_FAILURES: u32 = 2;
 
+/// How many corrections of drift are named.
+const RECENT_DRIFT: usize = 10;
+
 impl<H: Home, R: Remotes> Session<'_, H, R> {
     /// Takes one event in; the end of the session where that is what it means.
     pub(super) fn take(&mut self, event: Event) -> Option<Ended> {
@@ -74,8 +77,11 @@ impl<H: Home, R: Remotes> Session<'_, H, R> {
         match outcome {
             Outcome::Copied | Outcome::Deleted => {
                 if self.drift.contains(work) && !self.is_touched(work) {
-                    tracing::info!(edge = self.edge.id, name = work.name(), "drift corrected");
+                    let done = if outcome == Outcome::Copied { "copied" } else { "deleted" };
+                    tracing::info!(edge = self.edge.id, name = work.name(), done, "drift corrected");
                     self.counters.drift_corrected();
+                    self.recent_drift.insert(0, format!("{} ({done})", work.name()));
+                    self.recent_drift.truncate(RECENT_DRIFT);
                 }
             }
             Outcome::Absent => self.want_deletion(work),

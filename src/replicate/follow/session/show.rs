@@ -46,6 +46,7 @@ impl<H: Home, R: Remotes> Session<'_, H, R> {
             status.in_flight = counts.in_flight;
             status.failed = counts.failed;
             status.totals = self.counters.counts();
+            status.recent_drift.clone_from(&self.recent_drift);
             status.last_error = error;
             status.withheld.clone_from(&self.withheld);
             // While deletions wait the old cursor stays: it says why they do.
