@@ -1,4 +1,4 @@
-//! The CRDs' manifests: what kube derives from the types, brought to the form that the contract wants.
+//! The CRDs' manifests: what kube derives from the types, brought to the form that docs/explanation/kinds.md explains.
 //!
 //! `nullable` goes, because server-side apply would otherwise take `managed: null` for a value; descriptions of
 //! embedded Kubernetes types go, because they are long and kubectl explains those itself; defaults inside list items

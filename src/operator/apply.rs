@@ -34,7 +34,7 @@ pub struct Applied {
 struct Print {
     wanted: u64,
     uid: Option<String>,
-    state: String,
+    state: u64,
 }
 
 /// The object that children belong to.
@@ -154,11 +154,21 @@ fn hash_of(body: &serde_json::Value) -> u64 {
     hasher.finish()
 }
 
-/// What changes with the object's spec, and where there is such a thing not with its status.
-fn state_of(meta: &ObjectMeta) -> String {
-    // Labels and annotations do not count up the generation.
-    let counted = meta.generation.map(|generation| format!("{generation}{:?}{:?}", meta.labels, meta.owner_references));
-    counted.or_else(|| meta.resource_version.clone()).unwrap_or_default()
+/// Of what changes with the object's spec, and where there is such a thing not with its status.
+fn state_of(meta: &ObjectMeta) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    match meta.generation {
+        Some(generation) => {
+            generation.hash(&mut hasher);
+            // Labels and owners do not count up the generation.
+            meta.labels.hash(&mut hasher);
+            for owner in meta.owner_references.iter().flatten() {
+                (&owner.uid, &owner.kind, &owner.name, owner.controller, owner.block_owner_deletion).hash(&mut hasher);
+            }
+        }
+        None => meta.resource_version.hash(&mut hasher),
+    }
+    hasher.finish()
 }
 
 impl Applied {

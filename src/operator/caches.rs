@@ -5,11 +5,12 @@
 
 mod pump;
 mod routes;
+mod slim;
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt;
 use kube::core::DeserializeGuard;
@@ -35,17 +36,15 @@ pub struct Caches {
     pub collections: Store<Guarded<GarbageCollection>>,
     /// Addresses of the registries' pods.
     pub slices: Store<EndpointSlice>,
-    /// Deployments of registries and replicators.
+    /// Deployments of registries and replicators; of their pods only the image.
     pub deployments: Store<Deployment>,
-    /// Jobs of collections.
-    pub jobs: Store<Job>,
 }
 
 impl Caches {
     /// Waits until every cache has finished its first list. False where the watches ended before.
     pub async fn ready(&self) -> bool {
-        let Self { registries, projects, bindings, policies, collections, slices, deployments, jobs } = self;
-        let all: [Result<(), _>; 8] = tokio::join!(
+        let Self { registries, projects, bindings, policies, collections, slices, deployments } = self;
+        let all: [Result<(), _>; 7] = tokio::join!(
             registries.wait_until_ready(),
             projects.wait_until_ready(),
             bindings.wait_until_ready(),
@@ -53,46 +52,43 @@ impl Caches {
             collections.wait_until_ready(),
             slices.wait_until_ready(),
             deployments.wait_until_ready(),
-            jobs.wait_until_ready(),
         )
         .into();
         all.iter().all(Result::is_ok)
     }
 
     /// The Registry of this name, if it is there and readable.
-    pub fn registry(&self, namespace: &str, name: &str) -> Option<Registry> {
-        let found = self.registries.get(&ObjectRef::new(name).within(namespace))?;
-        found.0.as_ref().ok().cloned()
+    pub fn registry(&self, namespace: &str, name: &str) -> Option<Shared<Registry>> {
+        Shared::of(self.registries.get(&ObjectRef::new(name).within(namespace))?)
     }
 
     /// The Project of this name, if it is there and readable.
-    pub fn project(&self, namespace: &str, name: &str) -> Option<Project> {
-        let found = self.projects.get(&ObjectRef::new(name).within(namespace))?;
-        found.0.as_ref().ok().cloned()
+    pub fn project(&self, namespace: &str, name: &str) -> Option<Shared<Project>> {
+        Shared::of(self.projects.get(&ObjectRef::new(name).within(namespace))?)
     }
 
     /// The readable Registries of a namespace, by name.
-    pub fn registries_in(&self, namespace: &str) -> Vec<Registry> {
+    pub fn registries_in(&self, namespace: &str) -> Vec<Shared<Registry>> {
         readable(&self.registries, namespace)
     }
 
     /// The readable Projects of a namespace, by name.
-    pub fn projects_in(&self, namespace: &str) -> Vec<Project> {
+    pub fn projects_in(&self, namespace: &str) -> Vec<Shared<Project>> {
         readable(&self.projects, namespace)
     }
 
     /// The readable RoleBindings of a namespace, by name.
-    pub fn bindings_in(&self, namespace: &str) -> Vec<RoleBinding> {
+    pub fn bindings_in(&self, namespace: &str) -> Vec<Shared<RoleBinding>> {
         readable(&self.bindings, namespace)
     }
 
     /// The readable ReplicationPolicies of a namespace, by name.
-    pub fn policies_in(&self, namespace: &str) -> Vec<ReplicationPolicy> {
+    pub fn policies_in(&self, namespace: &str) -> Vec<Shared<ReplicationPolicy>> {
         readable(&self.policies, namespace)
     }
 
     /// The readable GarbageCollections of a namespace, by name.
-    pub fn collections_in(&self, namespace: &str) -> Vec<GarbageCollection> {
+    pub fn collections_in(&self, namespace: &str) -> Vec<Shared<GarbageCollection>> {
         readable(&self.collections, namespace)
     }
 
@@ -106,14 +102,48 @@ impl Caches {
     }
 }
 
-fn readable<K>(store: &Store<Guarded<K>>, namespace: &str) -> Vec<K>
+/// A readable object that the cache has too: not a copy, of which a namespace's worth at each look would be many times
+/// what the cache itself takes.
+#[derive(Debug)]
+pub struct Shared<K>(Arc<Guarded<K>>);
+
+impl<K> Shared<K> {
+    /// Nothing where it cannot be read.
+    fn of(object: Arc<Guarded<K>>) -> Option<Self> {
+        object.0.is_ok().then_some(Self(object))
+    }
+}
+
+impl<K> From<K> for Shared<K> {
+    fn from(object: K) -> Self {
+        Self(Arc::new(DeserializeGuard(Ok(object))))
+    }
+}
+
+impl<K> Clone for Shared<K> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<K> Deref for Shared<K> {
+    type Target = K;
+
+    fn deref(&self) -> &K {
+        match &self.0.0 {
+            Ok(object) => object,
+            Err(_) => unreachable!("what cannot be read is not shared"),
+        }
+    }
+}
+
+fn readable<K>(store: &Store<Guarded<K>>, namespace: &str) -> Vec<Shared<K>>
 where
     K: kube::Resource<DynamicType = ()> + Clone + 'static,
 {
-    let in_namespace = |object: &Arc<DeserializeGuard<K>>| {
-        (object.meta_namespace() == Some(namespace)).then(|| object.0.as_ref().ok().cloned()).flatten()
-    };
-    let mut found: Vec<K> = store.state().iter().filter_map(in_namespace).collect();
+    let in_namespace = |object: &&Arc<Guarded<K>>| object.meta_namespace() == Some(namespace);
+    let all = store.state();
+    let mut found: Vec<Shared<K>> = all.iter().filter(in_namespace).cloned().filter_map(Shared::of).collect();
     found.sort_by(|a, b| a.meta().name.cmp(&b.meta().name));
     found
 }

@@ -33,7 +33,8 @@ impl Kind for ReplicationPolicy {
         let pairs = topology::pairs(&self.spec.topology).map_err(|error| validate::refused(&error))?;
         validate::trigger(self.spec.trigger.as_ref())?;
         let registries = dereference::registries(context, self, &namespace, &pairs)?;
-        let claims = claims::Claims::of(&context.caches.policies_in(&namespace));
+        let policies = context.caches.policies_in(&namespace);
+        let claims = claims::Claims::of(policies.iter().map(|policy| &**policy));
         let placed = validate::placed(&self.name_any(), &pairs, &registries, &claims, &context.settings)?;
         let (settled, corrections) = status::settle(context, self, &placed, status);
         let again = drift::tell(context, self, &corrections).await;

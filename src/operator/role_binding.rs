@@ -35,7 +35,8 @@ impl Kind for RoleBinding {
             Whose::External => return Err(status::not_managed(&found.registry)),
             Whose::Ours(registry) => registry,
         };
-        let robots = validate::robots(self, &found.bindings)?;
+        let all: Vec<&RoleBinding> = found.bindings.iter().map(|binding| &**binding).collect();
+        let robots = validate::robots(self, &all)?;
         let wanted = build::pull_secrets(self, &registry, &robots, &context.settings)?;
         let fingerprints = apply::pull_secrets(context, self, &registry, wanted).await?;
         let others = dereference::other_robots(context, self, &found.bindings, &robots).await?;

@@ -10,15 +10,16 @@ use sha2::{Digest, Sha256};
 
 use crate::admin::{Binding, Claim, Grant, OwnerRef, ProjectAccess, Robot, Role, Subject};
 use crate::api::{Project, RoleBinding, RoleName, SubjectSpec};
+use crate::operator::caches::Shared;
 use kube::ResourceExt;
 
 /// What a document is compiled from.
 #[derive(Debug, Clone, Default)]
 pub struct Input {
     /// The Projects of the registry that are not being deleted.
-    pub projects: Vec<Project>,
+    pub projects: Vec<Shared<Project>>,
     /// The RoleBindings of those projects that are not being deleted.
-    pub bindings: Vec<RoleBinding>,
+    pub bindings: Vec<Shared<RoleBinding>>,
     /// SHA-256 of the secrets that are good now, by the robot's namespace and name.
     pub robots: BTreeMap<(String, String), Vec<String>>,
     /// Who holds which name in the document that is in force.
@@ -40,7 +41,8 @@ pub struct Content {
 pub fn compile(input: &Input) -> Content {
     let mut content = Content::default();
     for (name, holder) in holders(input) {
-        let mut bindings: Vec<&RoleBinding> = input.bindings.iter().filter(|binding| is_of(binding, holder)).collect();
+        let mut bindings: Vec<&RoleBinding> =
+            input.bindings.iter().map(|binding| &**binding).filter(|binding| is_of(binding, holder)).collect();
         bindings.sort_by_key(|binding| (binding.namespace(), binding.name_any(), binding.uid()));
         for binding in &bindings {
             content.binding_hashes.insert(binding.uid().unwrap_or_default(), hash(binding, &name, &input.robots));

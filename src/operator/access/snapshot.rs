@@ -11,6 +11,7 @@ use super::compile::Input;
 use super::robots;
 use crate::admin::Claim;
 use crate::api::{Project, RoleBinding};
+use crate::operator::caches::Shared;
 use crate::operator::context::Context;
 use crate::operator::failure::Failure;
 use crate::operator::reach::Target;
@@ -34,15 +35,15 @@ pub async fn input(context: &Context, target: &Target, source: Source, claims: V
         }
         Source::Fresh => (list(context, &target.namespace).await?, list(context, &target.namespace).await?),
     };
-    let projects: Vec<Project> = projects
+    let projects: Vec<Shared<Project>> = projects
         .into_iter()
-        .filter(|project: &Project| project.spec.registry_ref.name == target.name && is_alive(project))
+        .filter(|project: &Shared<Project>| project.spec.registry_ref.name == target.name && is_alive(&**project))
         .collect();
-    let of_these = |binding: &RoleBinding| {
-        projects.iter().any(|project| project.name_any() == binding.spec.project_ref.name) && is_alive(binding)
+    let of_these = |binding: &Shared<RoleBinding>| {
+        projects.iter().any(|project| project.name_any() == binding.spec.project_ref.name) && is_alive(&**binding)
     };
-    let all: Vec<RoleBinding> = bindings;
-    let bindings: Vec<RoleBinding> = all.iter().filter(|binding| of_these(binding)).cloned().collect();
+    let all: Vec<Shared<RoleBinding>> = bindings;
+    let bindings: Vec<Shared<RoleBinding>> = all.iter().filter(|binding| of_these(binding)).cloned().collect();
     let robots = robot_fingerprints(context, target, &all, &bindings).await?;
     Ok(Input { projects, bindings, robots, claims })
 }
@@ -51,7 +52,7 @@ fn is_alive<K: Resource>(object: &K) -> bool {
     object.meta().deletion_timestamp.is_none()
 }
 
-async fn list<K>(context: &Context, namespace: &str) -> Result<Vec<K>, Failure>
+async fn list<K>(context: &Context, namespace: &str) -> Result<Vec<Shared<K>>, Failure>
 where
     K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
         + Clone
@@ -60,18 +61,18 @@ where
 {
     let api = Api::<DeserializeGuard<K>>::namespaced(context.client.clone(), namespace);
     let found = api.list(&ListParams::default()).await?;
-    Ok(found.items.into_iter().filter_map(|object| object.0.ok()).collect())
+    Ok(found.items.into_iter().filter_map(|object| object.0.ok().map(Shared::from)).collect())
 }
 
 /// Every robot's Secret is read before anything is compiled: what cannot be read now must not be revoked by it.
 async fn robot_fingerprints(
     context: &Context,
     target: &Target,
-    all: &[RoleBinding],
-    bindings: &[RoleBinding],
+    all: &[Shared<RoleBinding>],
+    bindings: &[Shared<RoleBinding>],
 ) -> Result<BTreeMap<(String, String), Vec<String>>, Failure> {
     let mut found = BTreeMap::new();
-    let living: Vec<&RoleBinding> = all.iter().filter(|binding| is_alive(*binding)).collect();
+    let living: Vec<&RoleBinding> = all.iter().map(|binding| &**binding).filter(|binding| is_alive(*binding)).collect();
     let named: std::collections::BTreeSet<&str> = bindings
         .iter()
         .flat_map(|binding| &binding.spec.subjects)

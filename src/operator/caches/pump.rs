@@ -6,8 +6,10 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::Api;
 use kube::core::{NamespaceResourceScope, PartialObjectMeta};
 use kube::runtime::reflector::{Store, store};
@@ -15,8 +17,8 @@ use kube::runtime::{WatchStreamExt, reflector, watcher};
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 
-use super::Caches;
 use super::routes::Routes;
+use super::{Caches, slim};
 use crate::api::LABEL_REGISTRY;
 use crate::operator::bus::{Bus, Guarded};
 
@@ -27,15 +29,14 @@ pub type Pumps = Vec<BoxFuture<'static, ()>>;
 pub fn pumps(client: &Client, namespace: Option<&str>, bus: &Bus) -> (Caches, Pumps) {
     let scope = &Scope { client: client.clone(), namespace: namespace.map(str::to_owned) };
     let mut pumps: Pumps = vec![];
-    let (registries, fill_registries) = cache(scope, watcher::Config::default());
-    let (projects, fill_projects) = cache(scope, watcher::Config::default());
-    let (bindings, fill_bindings) = cache(scope, watcher::Config::default());
-    let (policies, fill_policies) = cache(scope, watcher::Config::default());
-    let (collections, fill_collections) = cache(scope, watcher::Config::default());
-    let (slices, fill_slices) = cache(scope, children());
-    let (deployments, fill_deployments) = cache(scope, children());
-    let (jobs, fill_jobs) = cache(scope, children());
-    let caches = Caches { registries, projects, bindings, policies, collections, slices, deployments, jobs };
+    let (registries, fill_registries) = cache(scope, watcher::Config::default(), slim::any);
+    let (projects, fill_projects) = cache(scope, watcher::Config::default(), slim::any);
+    let (bindings, fill_bindings) = cache(scope, watcher::Config::default(), slim::any);
+    let (policies, fill_policies) = cache(scope, watcher::Config::default(), slim::any);
+    let (collections, fill_collections) = cache(scope, watcher::Config::default(), slim::any);
+    let (slices, fill_slices) = cache(scope, children(), slim::slice);
+    let (deployments, fill_deployments) = cache(scope, children(), slim::deployment);
+    let caches = Caches { registries, projects, bindings, policies, collections, slices, deployments };
     let routes = Routes { caches: caches.clone(), bus: bus.clone() };
 
     pumps.push(fill_registries(filtered(routes.clone(), Routes::registry)));
@@ -45,11 +46,11 @@ pub fn pumps(client: &Client, namespace: Option<&str>, bus: &Bus) -> (Caches, Pu
     pumps.push(fill_collections(filtered(routes.clone(), Routes::collection)));
     pumps.push(fill_slices(every(routes.clone(), Routes::slice)));
     pumps.push(fill_deployments(every(routes.clone(), Routes::deployment)));
-    pumps.push(fill_jobs(every(routes.clone(), Routes::job)));
-    pumps.push(watch_metadata::<Service>(scope, routes.clone()));
-    pumps.push(watch_metadata::<ServiceAccount>(scope, routes.clone()));
-    pumps.push(watch_metadata::<PersistentVolumeClaim>(scope, routes.clone()));
-    pumps.push(watch_metadata::<PodDisruptionBudget>(scope, routes));
+    pumps.push(watch_metadata::<Job>(scope, routes.clone(), Routes::job));
+    pumps.push(watch_metadata::<Service>(scope, routes.clone(), Routes::child));
+    pumps.push(watch_metadata::<ServiceAccount>(scope, routes.clone(), Routes::child));
+    pumps.push(watch_metadata::<PersistentVolumeClaim>(scope, routes.clone(), Routes::child));
+    pumps.push(watch_metadata::<PodDisruptionBudget>(scope, routes, Routes::child));
     (caches, pumps)
 }
 
@@ -76,10 +77,11 @@ fn children() -> watcher::Config {
 /// What is done with each object that a watch shows, and whether it is gone.
 type Tell<K> = Box<dyn FnMut(&K, bool) + Send>;
 
-/// A cache, and what makes a watch that fills it.
+/// A cache, and what makes a watch that fills it. `slim` takes away what nobody reads.
 fn cache<K>(
     scope: &Scope,
     config: watcher::Config,
+    slim: fn(&mut K),
 ) -> (Store<K>, impl FnOnce(Tell<K>) -> BoxFuture<'static, ()> + use<K>)
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
@@ -95,7 +97,7 @@ where
     let fill = move |mut tell: Tell<K>| {
         let kind = K::kind(&()).into_owned();
         async move {
-            let watched = watcher(api, config).modify(forget_what_nobody_reads);
+            let watched = watcher(api, config).modify(slim);
             let mut events = reflector(writer, watched).default_backoff().boxed();
             while let Some(event) = events.next().await {
                 match event {
@@ -109,15 +111,6 @@ where
         .boxed()
     };
     (reader, fill)
-}
-
-/// Who set which field, and what was applied last, are often half of an object and mean nothing to us.
-fn forget_what_nobody_reads<K: Resource>(object: &mut K) {
-    let meta = object.meta_mut();
-    meta.managed_fields = None;
-    if let Some(annotations) = &mut meta.annotations {
-        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
-    }
 }
 
 /// Tells of every event.
@@ -157,8 +150,8 @@ fn fingerprint<K: Resource>(object: &Guarded<K>) -> u64 {
     hasher.finish()
 }
 
-/// Children whose content is not needed, only that they are there.
-fn watch_metadata<K>(scope: &Scope, routes: Routes) -> BoxFuture<'static, ()>
+/// Children whose content is not needed, only that they are there and change. Nothing of them is kept.
+fn watch_metadata<K>(scope: &Scope, routes: Routes, tell: fn(&Routes, &ObjectMeta)) -> BoxFuture<'static, ()>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
@@ -168,7 +161,7 @@ where
         let mut events = watcher(api, children()).default_backoff().touched_objects().boxed();
         while let Some(event) = events.next().await {
             match event {
-                Ok(object) => routes.child(&object.metadata),
+                Ok(object) => tell(&routes, &object.metadata),
                 Err(error) => tracing::warn!(kind, %error, "a watch failed and is begun again"),
             }
         }

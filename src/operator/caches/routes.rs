@@ -1,7 +1,8 @@
 //! Who must look again when an object changes.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Resource, ResourceExt};
@@ -26,10 +27,9 @@ impl Routes {
     pub(super) fn registry(&self, registry: &Guarded<Registry>) {
         let (namespace, name) = key(registry.meta());
         self.whole_registry(namespace, name);
-        let projects = self.caches.projects_in(namespace);
-        for project in projects.iter().filter(|project| project.spec.registry_ref.name == name) {
-            self.project_and_bindings(namespace, &project.name_any());
-        }
+        let projects = self.caches.projects_in(namespace).into_iter();
+        let projects = projects.filter(|project| project.spec.registry_ref.name == name);
+        self.projects_and_bindings(namespace, projects.map(|project| project.name_any()).collect());
         // Its address is in the edges of others, its credentials in their replicators.
         self.replication(namespace);
         for collection in self.caches.collections_in(namespace) {
@@ -42,7 +42,7 @@ impl Routes {
     /// A Project: itself, its bindings, and its registry's document.
     pub(super) fn project(&self, project: &Guarded<Project>) {
         let (namespace, name) = key(project.meta());
-        self.project_and_bindings(namespace, name);
+        self.projects_and_bindings(namespace, BTreeSet::from([name.to_owned()]));
         if let Ok(readable) = &project.0 {
             self.bus.access(namespace, &readable.spec.registry_ref.name);
         }
@@ -100,15 +100,16 @@ impl Routes {
     }
 
     /// A Job: its GarbageCollection, and those that wait for the registry.
-    pub(super) fn job(&self, job: &Job) {
-        let namespace = job.namespace().unwrap_or_default();
-        for owner in job.owner_references().iter().filter(|owner| owner.kind == GarbageCollection::kind(&())) {
-            self.bus.collection(&namespace, &owner.name);
+    pub(super) fn job(&self, job: &ObjectMeta) {
+        let namespace = job.namespace.as_deref().unwrap_or_default();
+        let owners = job.owner_references.iter().flatten();
+        for owner in owners.filter(|owner| owner.kind == GarbageCollection::kind(&())) {
+            self.bus.collection(namespace, &owner.name);
         }
-        let Some(registry) = job.labels().get(LABEL_REGISTRY) else { return };
-        for collection in self.caches.collections_in(&namespace) {
+        let Some(registry) = job.labels.as_ref().and_then(|labels| labels.get(LABEL_REGISTRY)) else { return };
+        for collection in self.caches.collections_in(namespace) {
             if &collection.spec.registry_ref.name == registry {
-                self.bus.collection(&namespace, &collection.name_any());
+                self.bus.collection(namespace, &collection.name_any());
             }
         }
     }
@@ -140,10 +141,12 @@ impl Routes {
         }
     }
 
-    fn project_and_bindings(&self, namespace: &str, project: &str) {
-        self.bus.project(namespace, project);
+    fn projects_and_bindings(&self, namespace: &str, projects: BTreeSet<String>) {
+        for project in &projects {
+            self.bus.project(namespace, project);
+        }
         let bindings = self.caches.bindings_in(namespace);
-        for binding in bindings.iter().filter(|binding| binding.spec.project_ref.name == project) {
+        for binding in bindings.iter().filter(|binding| projects.contains(&binding.spec.project_ref.name)) {
             self.bus.binding(namespace, &binding.name_any());
         }
     }

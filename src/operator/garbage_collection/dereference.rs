@@ -15,6 +15,7 @@ use crate::api::{
     ANNOTATION_GIVEN_UP, AccessMode, CollectionRun, GarbageCollection, GarbageCollectionStatus, LABEL_REGISTRY,
     Registry, RunningCollection,
 };
+use crate::operator::caches::Shared;
 use crate::operator::context::Context;
 use crate::operator::failure::Failure;
 use crate::operator::labels::{self, Component, LABEL_COMPONENT};
@@ -54,7 +55,7 @@ pub(super) enum Progress {
     },
 }
 
-pub(super) fn registry(context: &Context, object: &GarbageCollection) -> Result<Registry, Failure> {
+pub(super) fn registry(context: &Context, object: &GarbageCollection) -> Result<Shared<Registry>, Failure> {
     let name = &object.spec.registry_ref.name;
     let key = format!("{}/registry", object.uid().unwrap_or_default());
     let Some(found) = context.caches.registry(&object.namespace().unwrap_or_default(), name) else {
@@ -181,13 +182,11 @@ fn given_up(job: &Job) -> Option<&str> {
 
 fn outcome(running: &RunningCollection, job: &Job, complete: bool, pods: &[Pod]) -> CollectionRun {
     let message = pods.iter().find_map(termination_message);
-    match message.and_then(|message| serde_json::from_str::<CollectionSummary>(message).ok()) {
-        Some(summary) => status::from_summary(running, complete, &summary),
-        None => {
-            let message = message.or(given_up(job)).unwrap_or("its pod left no summary");
-            status::without_summary(running, Some(job), message)
-        }
+    if let Some(summary) = message.and_then(|message| serde_json::from_str::<CollectionSummary>(message).ok()) {
+        return status::from_summary(running, complete, &summary);
     }
+    let message = message.or(given_up(job)).unwrap_or("its pod left no summary");
+    status::without_summary(running, Some(job), message)
 }
 
 async fn pods(context: &Context, namespace: &str, job: &str) -> Result<Vec<Pod>, Failure> {

@@ -4,6 +4,7 @@ use kube::ResourceExt;
 
 use crate::api::conditions::reason;
 use crate::api::{Project, Registry};
+use crate::operator::caches::Shared;
 use crate::operator::context::Context;
 use crate::operator::failure::Failure;
 use crate::operator::registry::validate::is_home;
@@ -31,7 +32,7 @@ pub fn whose(context: &Context, registry: &Registry) -> Whose {
 }
 
 /// The Registry of a Project. One that is not there may be on its way.
-pub(super) fn registry(context: &Context, project: &Project) -> Result<Registry, Failure> {
+pub(super) fn registry(context: &Context, project: &Project) -> Result<Shared<Registry>, Failure> {
     let name = &project.spec.registry_ref.name;
     let key = format!("{}/registry", project.uid().unwrap_or_default());
     let Some(found) = context.caches.registry(&project.namespace().unwrap_or_default(), name) else {

@@ -7,7 +7,7 @@ use super::topology::{Pair, edge_id, pairs};
 use super::validate::{Runner, runner};
 use crate::admin::{Deletions, Edge, Filters, PolicyRef, Remote, Trigger};
 use crate::api::{ANNOTATION_APPROVE_DELETIONS, ANNOTATION_REQUESTED_AT, DeletionMode, Registry, ReplicationPolicy};
-use crate::operator::caches::Caches;
+use crate::operator::caches::{Caches, Shared};
 use crate::operator::labels::{keys_secret, replicator_child};
 use crate::operator::registry::validate::{Plan, plan};
 use crate::operator::settings::Settings;
@@ -54,14 +54,14 @@ fn outgoing(
     settings: &Settings,
     namespace: &str,
     registry: &str,
-) -> Vec<(ReplicationPolicy, Pair, Way)> {
+) -> Vec<(Shared<ReplicationPolicy>, Pair, Way)> {
     let source = caches.registry(namespace, registry);
     if !matches!(source.and_then(|source| runner(&source, settings)), Some(Runner::Here { .. })) {
         return vec![];
     }
-    let alive = |policy: &ReplicationPolicy| policy.metadata.deletion_timestamp.is_none();
+    let alive = |policy: &Shared<ReplicationPolicy>| policy.metadata.deletion_timestamp.is_none();
     let policies = caches.policies_in(namespace);
-    let claims = Claims::of(&policies);
+    let claims = Claims::of(policies.iter().map(|policy| &**policy));
     let mut found = vec![];
     for policy in policies.into_iter().filter(alive) {
         // A policy that is no valid graph moves nothing; its own reconciler says so.

@@ -48,8 +48,8 @@ struct Claim<'a> {
 
 impl Claims {
     /// Decides between all policies of a namespace, whose order does not matter.
-    pub fn of(policies: &[ReplicationPolicy]) -> Self {
-        let mut sorted: Vec<&ReplicationPolicy> = policies.iter().filter(|policy| is_alive(policy)).collect();
+    pub fn of<'a>(policies: impl IntoIterator<Item = &'a ReplicationPolicy>) -> Self {
+        let mut sorted: Vec<&ReplicationPolicy> = policies.into_iter().filter(|policy| is_alive(policy)).collect();
         sorted.sort_by_key(|policy| policy.name_any());
         let mut held: BTreeMap<String, Vec<Claim>> = BTreeMap::new();
         let mut yielding = BTreeMap::new();

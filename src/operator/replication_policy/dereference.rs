@@ -7,6 +7,7 @@ use kube::ResourceExt;
 use super::topology::Pair;
 use crate::api::conditions::reason;
 use crate::api::{Registry, ReplicationPolicy};
+use crate::operator::caches::Shared;
 use crate::operator::context::Context;
 use crate::operator::failure::Failure;
 
@@ -16,7 +17,7 @@ pub(super) fn registries(
     policy: &ReplicationPolicy,
     namespace: &str,
     pairs: &[Pair],
-) -> Result<BTreeMap<String, Registry>, Failure> {
+) -> Result<BTreeMap<String, Shared<Registry>>, Failure> {
     let key = format!("{}/registries", policy.uid().unwrap_or_default());
     let mut found = BTreeMap::new();
     for name in pairs.iter().flat_map(|pair| [&pair.source, &pair.destination]) {

@@ -6,6 +6,7 @@ use super::claims::{Claims, message};
 use super::topology::{Pair, TopologyError};
 use crate::api::conditions::reason;
 use crate::api::{Registry, TriggerSpec};
+use crate::operator::caches::Shared;
 use crate::operator::failure::Failure;
 use crate::operator::registry::validate::is_home;
 use crate::operator::settings::Settings;
@@ -54,7 +55,7 @@ pub(super) fn trigger(trigger: Option<&TriggerSpec>) -> Result<(), Failure> {
 pub(super) fn placed(
     policy: &str,
     pairs: &[Pair],
-    registries: &BTreeMap<String, Registry>,
+    registries: &BTreeMap<String, Shared<Registry>>,
     claims: &Claims,
     settings: &Settings,
 ) -> Result<Vec<Placed>, Failure> {

@@ -8,16 +8,17 @@ use super::validate::{NamedRobot, robot_secrets};
 use crate::api::conditions::reason;
 use crate::api::{Project, Registry, RoleBinding};
 use crate::operator::access::robots;
+use crate::operator::caches::Shared;
 use crate::operator::context::Context;
 use crate::operator::failure::Failure;
 use crate::operator::secrets;
 
 /// What a binding refers to.
 pub(super) struct Found {
-    pub(super) project: Project,
-    pub(super) registry: Registry,
+    pub(super) project: Shared<Project>,
+    pub(super) registry: Shared<Registry>,
     /// All bindings of the namespace that are not being deleted.
-    pub(super) bindings: Vec<RoleBinding>,
+    pub(super) bindings: Vec<Shared<RoleBinding>>,
 }
 
 pub(super) fn referred(context: &Context, binding: &RoleBinding) -> Result<Found, Failure> {
@@ -44,11 +45,11 @@ pub(super) fn referred(context: &Context, binding: &RoleBinding) -> Result<Found
 pub(super) async fn other_robots(
     context: &Context,
     binding: &RoleBinding,
-    all: &[RoleBinding],
+    all: &[Shared<RoleBinding>],
     own: &[NamedRobot],
 ) -> Result<BTreeMap<(String, String), Vec<String>>, Failure> {
     let namespace = binding.namespace().unwrap_or_default();
-    let all: Vec<&RoleBinding> = all.iter().collect();
+    let all: Vec<&RoleBinding> = all.iter().map(|other| &**other).collect();
     let secret_names = robot_secrets(&all);
     let mut found = BTreeMap::new();
     for robot in binding.spec.subjects.iter().filter_map(|subject| subject.robot.as_ref()) {

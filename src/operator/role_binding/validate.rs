@@ -43,9 +43,8 @@ fn robots_of(binding: &RoleBinding) -> impl Iterator<Item = &RobotSubject> {
 }
 
 /// The robots whose Secrets this binding looks after. `all` are the bindings of the namespace, this one among them.
-pub fn robots(binding: &RoleBinding, all: &[RoleBinding]) -> Result<Vec<NamedRobot>, Failure> {
-    let all: Vec<&RoleBinding> = all.iter().collect();
-    let holders = holders(&all);
+pub fn robots(binding: &RoleBinding, all: &[&RoleBinding]) -> Result<Vec<NamedRobot>, Failure> {
+    let holders = holders(all);
     for (place, subject) in binding.spec.subjects.iter().enumerate() {
         if subject.user.is_some() == subject.robot.is_some() {
             return Err(Failure::invalid(format!("spec.subjects[{place}] must have exactly one of user and robot")));
@@ -95,8 +94,7 @@ mod tests {
     }
 
     fn check(subject: &RoleBinding, others: &[RoleBinding]) -> Result<Vec<NamedRobot>, String> {
-        let mut all = others.to_vec();
-        all.push(subject.clone());
+        let all: Vec<&RoleBinding> = others.iter().chain([subject]).collect();
         robots(subject, &all).map_err(|failure| failure.to_string())
     }
 

@@ -5,20 +5,20 @@ use proptest::prelude::*;
 use super::*;
 use crate::api::{LocalRef, ProjectSpec, RobotSubject, RoleBindingSpec, UserSubject};
 
-fn project(name: &str, uid: &str, prefix: &str) -> Project {
+fn project(name: &str, uid: &str, prefix: &str) -> Shared<Project> {
     let registry_ref = LocalRef { name: "hq".into() };
     let mut project = Project::new(name, ProjectSpec { registry_ref, name: prefix.into(), public: false });
     project.metadata.namespace = Some("ns".into());
     project.metadata.uid = Some(uid.into());
-    project
+    project.into()
 }
 
-fn binding(name: &str, project: &str, subjects: Vec<SubjectSpec>) -> RoleBinding {
+fn binding(name: &str, project: &str, subjects: Vec<SubjectSpec>) -> Shared<RoleBinding> {
     let spec = RoleBindingSpec { project_ref: LocalRef { name: project.into() }, role: RoleName::Developer, subjects };
     let mut binding = RoleBinding::new(name, spec);
     binding.metadata.namespace = Some("ns".into());
     binding.metadata.uid = Some(format!("uid-{name}"));
-    binding
+    binding.into()
 }
 
 fn user(name: &str) -> SubjectSpec {
@@ -103,7 +103,7 @@ prop_compose! {
         bound in prop::collection::vec((0_usize..6, 0_u8..4), 0..8),
         claimed in prop::collection::vec((0_u8..4, 0_usize..6), 0..4),
     ) -> Input {
-        let projects: Vec<Project> = prefixes
+        let projects = prefixes
             .iter()
             .enumerate()
             .map(|(place, prefix)| project(&format!("p{place}"), &place.to_string(), &format!("app{prefix}")))
