@@ -64,11 +64,10 @@ impl Registry {
         let now = self.times();
         if let Some(known) = self.inner.heads.cache.get(register)
             && known.is_recent(now)
+            && self.inner.store.head(&known.next).await?.is_none()
         {
-            if self.inner.store.head(&known.next).await?.is_none() {
-                known.confirm(now);
-                return Ok(Some(Arc::clone(&known.head)));
-            }
+            known.confirm(now);
+            return Ok(Some(Arc::clone(&known.head)));
         }
         let Some(head) = self.head(register).await?.map(Arc::new) else { return Ok(None) };
         if head.is_set() {

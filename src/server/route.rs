@@ -58,7 +58,8 @@ impl Route {
             _ => {}
         }
         let rest = path.strip_prefix("/v2/").ok_or(RouteError::Unknown)?;
-        let decoded: Vec<Cow<'_, str>> = rest.split('/').map(decode).collect::<Option<_>>().ok_or(RouteError::Unknown)?;
+        let decoded: Vec<Cow<'_, str>> =
+            rest.split('/').map(decode).collect::<Option<_>>().ok_or(RouteError::Unknown)?;
         let parts: Vec<&str> = decoded.iter().map(AsRef::as_ref).collect();
         // From the end: a repository may well be called `blobs/uploads`.
         match parts.as_slice() {

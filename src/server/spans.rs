@@ -138,8 +138,8 @@ impl SpanStream {
                     return Err(mismatch("a placeholder stands for no span"));
                 };
                 let wanted = span.left.min(TURN);
-                let send = || span.file.send_to(&self.tcp, span.at, wanted);
-                match self.tcp.try_io(Interest::WRITABLE, send)? {
+                let sendfile = || span.file.send_to(&self.tcp, span.at, wanted);
+                match self.tcp.try_io(Interest::WRITABLE, sendfile)? {
                     0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file is shorter than it was")),
                     sent => {
                         span.at += sent as u64;

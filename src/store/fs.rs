@@ -70,15 +70,13 @@ impl FsStore {
         key: &'a Key,
         work: fn(&Reader, &Key, Wait) -> io::Result<T>,
     ) -> Answer<'a, T> {
-        match self.inner.reader.at_once(|reader, wait| work(reader, key, wait)) {
-            Some(result) => Box::pin(std::future::ready(result.map_err(|source| StoreError::io(doing, key, source)))),
-            None => {
-                let key = key.clone();
-                Box::pin(self.blocking(move |inner| {
-                    work(&inner.reader, &key, Wait::Yes).map_err(|source| StoreError::io(doing, &key, source))
-                }))
-            }
+        if let Some(result) = self.inner.reader.at_once(|reader, wait| work(reader, key, wait)) {
+            return Box::pin(std::future::ready(result.map_err(|source| StoreError::io(doing, key, source))));
         }
+        let key = key.clone();
+        Box::pin(self.blocking(move |inner| {
+            work(&inner.reader, &key, Wait::Yes).map_err(|source| StoreError::io(doing, &key, source))
+        }))
     }
 
     async fn blocking<T: Send + 'static>(
@@ -225,7 +223,8 @@ impl Inner {
         write::file(self, &key, b"", Durability::Volatile)?;
         let meta = self.reader.meta(&key, Wait::Yes);
         let _ = std::fs::remove_file(self.path(&key));
-        meta.map_err(|source| StoreError::io("reading the clock of", &key, source))?.map(|meta| meta.modified)
+        meta.map_err(|source| StoreError::io("reading the clock of", &key, source))?
+            .map(|meta| meta.modified)
             .ok_or_else(|| StoreError::io("reading the clock of", &key, io::ErrorKind::NotFound.into()))
     }
 }
