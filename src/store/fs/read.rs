@@ -37,6 +37,9 @@ const PROBE: u64 = 128 * 1024;
 /// How much of a file is fetched at once where it is not in the page cache.
 const FETCH: u64 = 1024 * 1024;
 
+/// A directory with more entries than this is listed in the pool: others are not to wait for it.
+const LONG: usize = 4_096;
+
 /// `f_type` of filesystems that answer from the kernel's caches without asking anybody (statfs(2)).
 const LOCAL: [u32; 8] = [
     0x0000_ef53, // ext2, ext3, ext4
@@ -150,9 +153,14 @@ impl Reader {
         let Some(opened) = opened else { return Ok(Vec::new()) };
         let mut buffer = Vec::with_capacity(if limit <= 16 { 2 * 1024 } else { 32 * 1024 });
         let mut entries = RawDir::new(&opened, buffer.spare_capacity_mut());
-        let mut heap = BinaryHeap::with_capacity(limit.min(1024) + 1);
+        let mut heap: BinaryHeap<Ordered> = BinaryHeap::with_capacity(limit.min(1024) + 1);
+        let mut seen = 0_usize;
         while let Some(entry) = entries.next() {
             let entry = entry?;
+            seen += 1;
+            if wait == Wait::No && seen > LONG {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
             // What is not UTF-8 is not ours.
             let Ok(name) = entry.file_name().to_str() else { continue };
             if name == "." || name == ".." {
