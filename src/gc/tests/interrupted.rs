@@ -127,7 +127,7 @@ async fn killed_after_any_change_and_run_again_a_collection_ends_as_if_it_had_no
         let (state, ended) = killed_after(changes).await;
         assert_eq!(state, undisturbed, "killed after {changes} changes");
         if ended {
-            assert!(changes > 40, "{changes} changes are no collection");
+            assert!(changes > 30, "{changes} changes are no collection");
             return;
         }
     }

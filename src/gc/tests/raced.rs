@@ -10,7 +10,7 @@ use crate::clock::System;
 use crate::oci::{Digest, MediaType};
 use crate::registry::register::{Draft, Op, Permit};
 use crate::registry::tests::{author, image, push_blob, push_image, put, repository};
-use crate::registry::{Register, Registry, layout, versions};
+use crate::registry::{Register, Registry, layout};
 use crate::store::faulty::{FaultyStore, Operation};
 use crate::store::{Durability, Key, memory::MemoryStore};
 
@@ -131,12 +131,12 @@ async fn a_referrer_that_is_pushed_anew_while_it_is_purged_keeps_its_hint() {
     registry.delete_tag(&repository, &"v1".parse().unwrap(), &author()).await.unwrap();
     settled(registry).await;
     let register = Register::Manifest(repository.clone(), digest.clone());
-    // 1 is set, 2 condemned, 3 deleted: at the hint of that, which comes after its landing.
-    let landed = register.key().join(format_args!("{}!del", versions::name(3)));
+    // 1 is set, 2 condemned, 3 deleted: the hint of 1 goes when that has landed.
+    let old = layout::referrer(&repository, &subject, &digest, 1);
     let hint = layout::referrer(&repository, &subject, &digest, 4);
     let descriptor = serde_json::json!({"mediaType": MediaType::OCI_MANIFEST, "digest": digest, "size": 1}).to_string();
     let (again, made) = (register.clone(), hint.clone());
-    raced.before(Operation::PutNew, landed, 0, move |registry| {
+    raced.before(Operation::Delete, old, 0, move |registry| {
         let made = registry.store().put_new(&made, descriptor.into(), Durability::Durable);
         made.now_or_never().unwrap().unwrap();
         turn(registry, &again, &[Op::Set]);
