@@ -35,6 +35,11 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
     /// The whole value of a small key.
     fn read<'a>(&'a self, key: &'a Key) -> Answer<'a, Option<Bytes>>;
 
+    /// As [`Self::read`], from where the value really lies, past any cache on the way: tells whether that can be read.
+    fn read_through<'a>(&'a self, key: &'a Key) -> Answer<'a, Option<Bytes>> {
+        self.read(key)
+    }
+
     /// A key's content, to be streamed.
     fn open<'a>(&'a self, key: &'a Key) -> Answer<'a, Option<Object>>;
 

@@ -13,6 +13,7 @@
 
 mod directory;
 mod entries;
+mod probe;
 mod read;
 mod write;
 
@@ -20,6 +21,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -47,20 +49,21 @@ struct Inner {
     directories: DurableDirectories,
     entries: DurableEntries,
     reader: Reader,
+    probed: AtomicBool,
 }
 
 impl FsStore {
     /// Opens the directory, makes it where it is absent, and probes whether it can hold a store. `scratch` is the
     /// directory (a key) for the temporaries of small values.
     pub fn open(root: &Path, scratch: Key) -> Result<Self, StoreError> {
-        std::fs::create_dir_all(root).map_err(|source| unsuitable(root, &source))?;
-        let root = root.canonicalize().map_err(|source| unsuitable(root, &source))?;
+        std::fs::create_dir_all(root).map_err(|source| probe::unsuitable(root, &source))?;
+        let root = root.canonicalize().map_err(|source| probe::unsuitable(root, &source))?;
         let directories = DurableDirectories::new(root.clone());
-        let reader = Reader::new(&root).map_err(|source| unsuitable(&root, &source))?;
-        let entries = DurableEntries::default();
-        let store = Self { inner: Arc::new(Inner { root, scratch, directories, entries, reader }) };
-        store.inner.probe()?;
-        Ok(store)
+        let reader = Reader::new(&root).map_err(|source| probe::unsuitable(&root, &source))?;
+        let (entries, probed) = Default::default();
+        let inner = Inner { root, scratch, directories, entries, reader, probed };
+        inner.probe_unless_full()?;
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Reads on the spot where nothing has to be waited for, else in the pool.
@@ -92,36 +95,14 @@ impl FsStore {
     }
 }
 
-fn unsuitable(path: &Path, source: &io::Error) -> StoreError {
-    StoreError::Unsuitable {
-        path: path.display().to_string(),
-        why: format!("{source}; make it writable for the user that the registry runs as"),
-    }
-}
-
 impl Inner {
     fn path(&self, key: &Key) -> PathBuf {
         self.root.join(key.as_str())
     }
 
-    /// Links must work, and names that differ in case must differ: both are promises of the storage protocol.
-    fn probe(&self) -> Result<(), StoreError> {
-        let nonce = random_name();
-        let (lower, upper) =
-            (self.scratch.join(format!("probe-{nonce}-a")), self.scratch.join(format!("probe-{nonce}-A")));
-        let refuse =
-            |why: &str| Err(StoreError::Unsuitable { path: self.root.display().to_string(), why: why.to_owned() });
-        let result =
-            match (self.create(&lower, b"1", Durability::Durable), self.create(&lower, b"2", Durability::Durable)) {
-                (Err(error), _) | (_, Err(error)) => refuse(&format!("{error}: {}", source_text(&error))),
-                (Ok(PutNew::Created), Ok(PutNew::Exists(_))) if self.path(&upper).exists() => {
-                    refuse("it folds upper and lower case; use a case-sensitive filesystem")
-                }
-                (Ok(PutNew::Created), Ok(PutNew::Exists(_))) => Ok(()),
-                (Ok(_), Ok(_)) => refuse("it does not refuse to create a file twice; use a filesystem with hard links"),
-            };
-        let _ = std::fs::remove_file(self.path(&lower));
-        result
+    fn put_new(&self, key: &Key, value: &[u8], durability: Durability) -> Result<PutNew, StoreError> {
+        self.require_probed()?;
+        self.create(key, value, durability)
     }
 
     fn create(&self, key: &Key, value: &[u8], durability: Durability) -> Result<PutNew, StoreError> {
@@ -190,7 +171,7 @@ impl Inner {
         let failed = |source| StoreError::io("deleting", key, source);
         let removed = found(std::fs::remove_file(&path)).map_err(failed)?.is_some();
         if removed {
-            remove_if_empty(path.parent());
+            self.directories.remove_if_empty(path.parent());
         }
         Ok(removed)
     }
@@ -203,6 +184,8 @@ impl Inner {
             if !source.exists() {
                 return Ok(false);
             }
+            // What is moved into a directory that a power cut takes away is gone from both places.
+            self.directories.prepare(&target)?;
             match rustix::fs::renameat_with(CWD, &source, CWD, &target, RenameFlags::NOREPLACE) {
                 Ok(()) => Ok(true),
                 Err(rustix::io::Errno::EXIST) => Ok(false),
@@ -213,7 +196,7 @@ impl Inner {
         if renamed {
             self.directories.sync(&target).map_err(failed)?;
             self.directories.sync_if_there(&source).map_err(failed)?;
-            remove_if_empty(source.parent());
+            self.directories.remove_if_empty(source.parent());
         }
         Ok(renamed)
     }
@@ -226,13 +209,6 @@ impl Inner {
         meta.map_err(|source| StoreError::io("reading the clock of", &key, source))?
             .map(|meta| meta.modified)
             .ok_or_else(|| StoreError::io("reading the clock of", &key, io::ErrorKind::NotFound.into()))
-    }
-}
-
-/// An empty directory is only clutter; whoever needs it again makes it again. One that is not empty stays.
-fn remove_if_empty(directory: Option<&Path>) {
-    if let Some(directory) = directory {
-        let _ = std::fs::remove_dir(directory);
     }
 }
 
@@ -256,10 +232,6 @@ fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-fn source_text(error: &StoreError) -> String {
-    std::error::Error::source(error).map(ToString::to_string).unwrap_or_default()
-}
-
 /// A name that no other process makes.
 fn random_name() -> String {
     let mut bytes = [0_u8; 16];
@@ -271,11 +243,18 @@ fn random_name() -> String {
 impl Backend for FsStore {
     fn put_new<'a>(&'a self, key: &'a Key, value: Bytes, durability: Durability) -> Answer<'a, PutNew> {
         let key = key.clone();
-        Box::pin(self.blocking(move |inner| inner.create(&key, &value, durability)))
+        Box::pin(self.blocking(move |inner| inner.put_new(&key, &value, durability)))
     }
 
     fn read<'a>(&'a self, key: &'a Key) -> Answer<'a, Option<Bytes>> {
         self.look("reading", key, Reader::value)
+    }
+
+    fn read_through<'a>(&'a self, key: &'a Key) -> Answer<'a, Option<Bytes>> {
+        let key = key.clone();
+        Box::pin(self.blocking(move |inner| {
+            found(read::from_disk(&inner.path(&key))).map_err(|source| StoreError::io("reading", &key, source))
+        }))
     }
 
     fn open<'a>(&'a self, key: &'a Key) -> Answer<'a, Option<Object>> {
@@ -326,10 +305,16 @@ impl Backend for FsStore {
     }
 
     fn make_durable<'a>(&'a self, key: &'a Key) -> Answer<'a, bool> {
-        match self.inner.durability(key) {
+        // Where a look may wait, it is done together with the rest.
+        let known =
+            if self.inner.reader.is_local() { self.inner.durability(key) } else { Ok(Some(Durability::Volatile)) };
+        match known {
             Ok(Some(Durability::Volatile)) => {
                 let key = key.clone();
-                Box::pin(self.blocking(move |inner| inner.make_durable(&key)))
+                Box::pin(self.blocking(move |inner| match inner.durability(&key)? {
+                    Some(Durability::Volatile) => inner.make_durable(&key),
+                    known => Ok(known.is_some()),
+                }))
             }
             Ok(known) => Box::pin(std::future::ready(Ok(known.is_some()))),
             Err(error) => Box::pin(std::future::ready(Err(error))),
@@ -355,80 +340,4 @@ impl Backend for FsStore {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::{Store, suite};
-
-    fn open() -> (tempfile::TempDir, Store) {
-        let directory = tempfile::tempdir().unwrap();
-        let store = FsStore::open(directory.path(), Key::of("tmp".into())).unwrap();
-        (directory, Arc::new(store))
-    }
-
-    #[tokio::test]
-    async fn a_directory_passes_the_suite() {
-        let (_directory, store) = open();
-        suite::run(&store).await;
-    }
-
-    #[tokio::test]
-    async fn memory_passes_the_suite() {
-        suite::run(&(Arc::new(crate::store::memory::MemoryStore::default()) as Store)).await;
-    }
-
-    /// Two processes on one directory.
-    #[tokio::test]
-    async fn what_another_process_made_is_synced_once_and_what_this_one_made_not_again() {
-        let directory = tempfile::tempdir().unwrap();
-        let open = || FsStore::open(directory.path(), Key::of("tmp".into())).unwrap();
-        let (one, other) = (open(), open());
-        let key = Key::new("a/b/c").unwrap();
-        assert!(!other.make_durable(&key).await.unwrap());
-        one.put_new(&key, "1".into(), Durability::Durable).await.unwrap();
-        let synced = |store: &FsStore| store.inner.directories.synced();
-        let (before, of_the_maker) = (synced(&other), synced(&one));
-        assert!(other.make_durable(&key).await.unwrap());
-        assert_eq!(synced(&other) - before, 3, "its directory, and the two above, which this process does not know");
-        for store in [&one, &other] {
-            assert!(store.make_durable(&key).await.unwrap());
-        }
-        assert_eq!((synced(&other) - before, synced(&one)), (3, of_the_maker));
-        // The same name again, by another process: it is another file.
-        one.delete(&key).await.unwrap();
-        one.put_new(&key, "2".into(), Durability::Volatile).await.unwrap();
-        assert!(other.make_durable(&key).await.unwrap());
-        assert!(synced(&other) - before > 3);
-    }
-
-    #[tokio::test]
-    async fn an_answer_that_a_key_exists_comes_after_its_directory_is_synced() {
-        let directory = tempfile::tempdir().unwrap();
-        let open = || FsStore::open(directory.path(), Key::of("tmp".into())).unwrap();
-        let (one, other) = (open(), open());
-        let (key, temporary) = (Key::new("a/b").unwrap(), Key::new("tmp/part").unwrap());
-        one.put_new(&key, "1".into(), Durability::Volatile).await.unwrap();
-        let before = other.inner.directories.synced();
-        other.put_new(&key, "2".into(), Durability::Durable).await.unwrap();
-        let put = other.inner.directories.synced();
-        other.temporary(&temporary).await.unwrap().finish(Durability::Volatile).await.unwrap();
-        assert_eq!(other.publish(&temporary, &key, Durability::Durable).await.unwrap(), Published::Exists);
-        assert!(before < put && put < other.inner.directories.synced());
-    }
-
-    #[test]
-    fn a_file_is_refused_as_a_root_with_the_reason() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let error = FsStore::open(file.path(), Key::of("tmp".into())).unwrap_err();
-        assert!(error.to_string().contains("cannot hold a store"), "{error}");
-    }
-
-    #[tokio::test]
-    async fn nothing_is_left_in_the_scratch_directory() {
-        let (directory, store) = open();
-        let key = Key::new("a/b").unwrap();
-        store.put_new(&key, "1".into(), Durability::Durable).await.unwrap();
-        store.put_new(&key, "2".into(), Durability::Durable).await.unwrap();
-        store.now().await.unwrap();
-        assert_eq!(std::fs::read_dir(directory.path().join("tmp")).unwrap().count(), 0);
-    }
-}
+mod tests;

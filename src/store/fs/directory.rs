@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
 
 use super::found;
 use crate::store::{Child, in_key_order};
@@ -15,13 +16,29 @@ const REMEMBERED: usize = 65_536;
 
 /// Remembers which directories are on disk with all their ancestors.
 ///
-/// A directory is known by path *and* inode: one that was removed and made again by another process is not known.
+/// A directory is known by path *and* by what no other has had: one that was removed and made again is not known.
 #[derive(Debug)]
 pub(super) struct DurableDirectories {
     root: PathBuf,
-    known: Mutex<HashMap<PathBuf, u64>>,
+    known: Mutex<HashMap<PathBuf, Made>>,
     #[cfg(test)]
     synced: std::sync::atomic::AtomicU64,
+}
+
+/// Tells a directory from another at the same path. The inode alone does not: its number is given away again, and often
+/// at once. Filesystems that do not say when a directory was made (NFS, FUSE) have the number alone; they have their
+/// directories on disk without an fsync, or are served by one process that forgets what it removes.
+#[derive(Debug, PartialEq, Eq)]
+struct Made {
+    inode: u64,
+    at: Option<SystemTime>,
+}
+
+impl Made {
+    fn of(directory: &File) -> io::Result<Self> {
+        let meta = directory.metadata()?;
+        Ok(Self { inode: meta.ino(), at: meta.created().ok() })
+    }
 }
 
 impl DurableDirectories {
@@ -47,19 +64,26 @@ impl DurableDirectories {
         let mut directory = path.parent();
         while let Some(current) = directory {
             let open = File::open(current)?;
-            let inode = open.metadata()?.ino();
+            let made = Made::of(&open)?;
             open.sync_all()?;
             #[cfg(test)]
             self.synced.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-            let known = current == self.root || self.is_known(current, inode);
+            let known = current == self.root || self.is_known(current, &made);
             if known {
                 break;
             }
-            fresh.push((current.to_path_buf(), inode));
+            fresh.push((current.to_path_buf(), made));
             directory = current.parent();
         }
         self.remember(fresh);
         Ok(())
+    }
+
+    /// Puts the directory that `path` is to be in on disk, unless it is known to be there.
+    pub(super) fn prepare(&self, path: &Path) -> io::Result<()> {
+        let Some(directory) = path.parent() else { return Ok(()) };
+        let made = Made::of(&File::open(directory)?)?;
+        if directory == self.root || self.is_known(directory, &made) { Ok(()) } else { self.sync(path) }
     }
 
     /// As [`Self::sync`], for a directory that may have been removed meanwhile.
@@ -67,12 +91,22 @@ impl DurableDirectories {
         found(self.sync(path)).map(|_| ())
     }
 
-    fn is_known(&self, directory: &Path, inode: u64) -> bool {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(directory) == Some(&inode)
+    /// Removes a directory if it is empty: it is only clutter then, and whoever needs it again makes it again. One
+    /// that is not empty stays.
+    pub(super) fn remove_if_empty(&self, directory: Option<&Path>) {
+        if let Some(directory) = directory
+            && std::fs::remove_dir(directory).is_ok()
+        {
+            self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(directory);
+        }
     }
 
-    fn remember(&self, fresh: Vec<(PathBuf, u64)>) {
+    fn is_known(&self, directory: &Path, made: &Made) -> bool {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(directory) == Some(made)
+    }
+
+    fn remember(&self, fresh: Vec<(PathBuf, Made)>) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() + fresh.len() > REMEMBERED {
             known.clear();
@@ -115,5 +149,41 @@ impl PartialOrd for Ordered {
 impl Ord for Ordered {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         in_key_order(&self.0, &other.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// On ext4 the second directory gets the first one's inode. Another process removes it, so that this one cannot
+    /// have been told.
+    #[test]
+    fn a_directory_that_was_removed_and_made_again_is_not_known() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = root.path().join("a");
+        let entry = directory.join("entry");
+        let directories = DurableDirectories::new(root.path().to_path_buf());
+        let made = || Made::of(&File::open(&directory).unwrap()).unwrap();
+        std::fs::create_dir(&directory).unwrap();
+        directories.sync(&entry).unwrap();
+        let first = made();
+        assert!(directories.is_known(&directory, &first));
+        // The clock of a filesystem ticks every few milliseconds.
+        let mut again = made();
+        while again.inode == first.inode && again.at == first.at && first.at.is_some() {
+            std::fs::remove_dir(&directory).unwrap();
+            std::fs::create_dir(&directory).unwrap();
+            again = made();
+        }
+        if first.at.is_some() || again.inode != first.inode {
+            assert!(!directories.is_known(&directory, &again), "{first:?}, then {again:?}");
+        }
+        directories.sync(&entry).unwrap();
+        std::fs::remove_dir(&directory).unwrap();
+        std::fs::create_dir(&directory).unwrap();
+        directories.sync(&entry).unwrap();
+        directories.remove_if_empty(Some(&directory));
+        assert!(directories.known.lock().unwrap().is_empty());
     }
 }

@@ -9,7 +9,7 @@
 
 use std::collections::BinaryHeap;
 use std::fs::File;
-use std::io::{self, IoSliceMut};
+use std::io::{self, IoSliceMut, Read as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
@@ -77,6 +77,11 @@ impl Reader {
         // The field's width and sign differ from machine to machine; the numbers have 32 bits.
         let local = u32::try_from(kind & 0xffff_ffff).is_ok_and(|kind| LOCAL.contains(&kind));
         Ok(Self { root, local, has_openat2: AtomicBool::new(true) })
+    }
+
+    /// Whether a call asks nobody but this machine's kernel and disks.
+    pub(super) fn is_local(&self) -> bool {
+        self.local
     }
 
     /// What can be said on the spot; `None` where it has to be waited for.
@@ -188,6 +193,17 @@ fn is_directory(directory: &OwnedFd, name: &str) -> io::Result<bool> {
     let stat = rustix::fs::statat(directory, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW);
     let stat = found(stat.map_err(io::Error::from))?;
     Ok(stat.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory))
+}
+
+/// A small file's value, by its path as whoever writes finds it, and from the disk though it is in the page cache: a disk
+/// that is dead has its cache still, and a volume that was unmounted is still open.
+pub(super) fn from_disk(path: &Path) -> io::Result<Bytes> {
+    let mut file = File::open(path)?;
+    // What cannot be dropped is read from where it is.
+    let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+    let mut value = Vec::new();
+    file.read_to_end(&mut value)?;
+    Ok(value.into())
 }
 
 fn is_whole(file: &OwnedFd, length: usize) -> io::Result<bool> {
