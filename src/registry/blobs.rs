@@ -80,7 +80,10 @@ impl Registry {
         Ok(())
     }
 
-    /// Links a blob whose bytes are in place. False where they are gone by the time the link has landed.
+    /// Links a blob whose bytes are in place. False where they, or the link that was found, are gone by the time.
+    ///
+    /// A link that was landed here and that a client has deleted since *was* there: it is not set once more, or one
+    /// push would undo a deletion that came after it.
     pub(super) async fn link_blob(
         &self,
         repository: &RepositoryName,
@@ -89,15 +92,18 @@ impl Registry {
         author: &Author,
     ) -> Result<bool> {
         let register = Register::Link(repository.clone(), digest.clone());
+        let mut landed = false;
         if let Some(head) = self.head(&register).await?.filter(|head| self.is_fresh(head)) {
             self.make_durable(&register, &head).await?;
         } else {
             let ticket = self.journal().record(vec![register.clone()]).await?;
-            self.set_link(&register, digest, size, author, &ticket).await?;
+            landed = self.set_link(&register, digest, size, author, &ticket).await?;
             ticket.settle();
         }
         // A collector may have condemned the bytes before it could see the link; and the link may be gone again.
-        Ok(self.secure_data(digest).await? && self.head_if_set(&register).await?.is_some())
+        let is_there = self.secure_data(digest).await?;
+        let head = self.head(&register).await?;
+        Ok(is_there && head.is_some_and(|head| head.is_set() || (landed && head.entry.op == Op::Delete)))
     }
 
     fn is_fresh(&self, head: &Head) -> bool {
@@ -105,7 +111,7 @@ impl Registry {
     }
 
     /// Sets a link, unless it was set lately: what is pushed again is young again to the collector. The journal has
-    /// named it.
+    /// named it. Whether it was set here.
     pub(super) async fn set_link(
         &self,
         register: &Register,
@@ -113,16 +119,17 @@ impl Registry {
         size: u64,
         author: &Author,
         ticket: &Ticket,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let draft = Draft { op: Op::Set, digest: digest.clone(), media_type: None, size };
         loop {
             let head = self.head(register).await?;
             if let Some(fresh) = head.as_ref().filter(|head| self.is_fresh(head)) {
-                return self.make_durable(register, fresh).await;
+                self.make_durable(register, fresh).await?;
+                return Ok(false);
             }
             let permit = Permit::Recorded(ticket);
             if self.land(register, head.as_ref(), &draft, author, permit).await?.is_some() {
-                return Ok(());
+                return Ok(true);
             }
         }
     }

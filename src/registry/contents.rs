@@ -5,7 +5,7 @@ use bytes::Bytes;
 use quick_cache::{Weighter, sync::Cache};
 
 use super::{Registry, RegistryError, Result};
-use crate::oci::Digest;
+use crate::oci::{Digest, Hasher};
 use crate::store::{Meta, Object};
 
 /// Longer contents are not kept.
@@ -55,8 +55,11 @@ impl Registry {
             return Ok(Some(object));
         }
         let meta = object.meta;
-        let bytes = object.read().await.map_err(RegistryError::Body)?;
-        if bytes.len() as u64 == meta.size {
+        let bytes = object.read().await.map_err(|source| RegistryError::unreadable(digest, source))?;
+        // Bytes that are not what their name says may be mended where they lie: they are not remembered.
+        let mut hasher = Hasher::new(digest.algorithm());
+        hasher.update(&bytes);
+        if hasher.finish() == *digest {
             // A copy of its own: a slice would hold on to the whole buffer that was read into.
             cache.insert(digest.clone(), Content { meta, bytes: Bytes::copy_from_slice(&bytes) });
         }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::versions::{self, Newest};
-use super::{Registry, Result, layout};
+use super::{Registry, Result, layout, register::is_torn};
 use crate::store::Durability;
 
 /// Whether a text can be an edge's id, and so a key's component.
@@ -22,11 +22,12 @@ impl Registry {
         versions::land(&self.inner.store, &layout::edges(), generation, document, Durability::Durable).await
     }
 
-    /// What every edge reported last, by id.
+    /// What every edge reported last, by id. A report is not synced: one that a power cut tore is left out.
     pub async fn edge_statuses(&self) -> Result<Vec<(String, Bytes)>> {
         let mut statuses = Vec::new();
         for child in self.inner.store.children(&layout::edge_statuses(), None, usize::MAX).await? {
-            if let Some(newest) = versions::newest(&self.inner.store, &layout::edge_status(&child.name)).await? {
+            let newest = versions::newest(&self.inner.store, &layout::edge_status(&child.name)).await?;
+            if let Some(newest) = newest.filter(|newest| !is_torn(&newest.value)) {
                 statuses.push((child.name, newest.value));
             }
         }

@@ -1,5 +1,7 @@
 //! What can go wrong in the registry's domain. The server translates to status and code.
 
+use std::sync::Arc;
+
 use crate::oci::{Digest, ManifestError, Reference, RepositoryName};
 use crate::store::StoreError;
 
@@ -18,8 +20,8 @@ pub enum RegistryError {
         why: String,
     },
     /// The journal could not be written, so nothing else was.
-    #[error("the journal could not be written: {0}")]
-    Journal(String),
+    #[error("the journal could not be written")]
+    Journal(#[source] Arc<Self>),
     /// The write was frozen between its journal record and its landing, for longer than readers look at the record.
     #[error("the write took longer than 55 minutes from its announcement on, so it was not made; try again")]
     TooLate,
@@ -81,9 +83,20 @@ pub enum RegistryError {
         /// What is missing.
         missing: Vec<Digest>,
     },
+    /// What was opened is not there any more.
+    #[error("another store, or none, is where this one was; see to the volume, then start the registry again")]
+    Replaced,
     /// The client's body broke off.
     #[error("the request's body ended early")]
     Body(#[source] std::io::Error),
+}
+
+impl RegistryError {
+    /// Bytes of the store's that could not be read. [`RegistryError::Body`] is for what clients send: they would be told
+    /// that the fault is theirs.
+    pub(super) fn unreadable(key: impl std::fmt::Display, source: std::io::Error) -> Self {
+        Self::Store(StoreError::Io { doing: "reading", key: key.to_string(), source })
+    }
 }
 
 fn list(digests: &[Digest]) -> String {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{RegistryError, Result, layout, register::to_json};
+use super::{Registry, RegistryError, Result, layout, register::to_json};
 use crate::store::{Durability, PutNew, Store};
 
 /// The format that this release writes.
@@ -16,6 +16,20 @@ pub struct StoreIdentity {
     pub identity: String,
     /// The format of everything below our prefix.
     pub format: u32,
+}
+
+impl Registry {
+    /// Whether the store can be read, and is the one that was opened. A volume that went away leaves an empty directory
+    /// to write to, and a backup that is put in its place has another history than what is remembered here.
+    pub async fn check_identity(&self) -> Result<()> {
+        let key = layout::store_identity();
+        let there = self.inner.store.read_through(&key).await?;
+        let there = there.and_then(|stored| serde_json::from_slice::<StoreIdentity>(&stored).ok());
+        match there {
+            Some(there) if there.identity == self.inner.identity.identity => Ok(()),
+            Some(_) | None => Err(RegistryError::Replaced),
+        }
+    }
 }
 
 /// Reads the store's identity; gives a new store one.

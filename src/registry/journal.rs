@@ -23,7 +23,7 @@ use super::{RegistryError, Result, layout::Register};
 use crate::clock::{Clock, Moment};
 use crate::store::Store;
 
-pub use cursor::Cursor;
+pub use cursor::{Cursor, Durable, Position};
 pub use reader::{JournalRead, Seen, claim_all, origins, read, trim};
 
 /// How long a record may stay unsettled and still land, in milliseconds: temporaries are swept after that.

@@ -297,7 +297,7 @@ impl Registry {
     /// A manifest's bytes, read for what they name.
     pub async fn read_manifest(&self, repository: &RepositoryName, digest: &Digest) -> Result<Manifest> {
         let (stored, object) = self.open_manifest(repository, &digest.clone().into()).await?;
-        let bytes = object.read().await.map_err(RegistryError::Body)?;
+        let bytes = object.read().await.map_err(|source| RegistryError::unreadable(digest, source))?;
         Ok(Manifest::parse(Some(&stored.media_type), &bytes)?)
     }
 

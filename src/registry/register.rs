@@ -249,3 +249,10 @@ pub(crate) fn to_json<T: Serialize>(value: &T) -> bytes::Bytes {
     #[expect(clippy::expect_used, reason = "maps with text keys, texts and numbers always make JSON")]
     serde_json::to_vec(value).expect("plain data makes JSON").into()
 }
+
+/// Whether a value is one that was never synced and that a power cut has left as a half: of no length, short, or with
+/// zeros where its bytes were. What is durable is never like that; what is volatile is then as if it had not been.
+pub(crate) fn is_torn(value: &[u8]) -> bool {
+    let short = || serde_json::from_slice::<serde::de::IgnoredAny>(value).is_err_and(|error| error.is_eof());
+    value.contains(&0) || short()
+}

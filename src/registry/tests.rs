@@ -17,7 +17,7 @@ use super::register::{Author, Cause, Draft, Head, Op, Permit};
 use super::{Register, Registry, RegistryError, hold, journal};
 use crate::clock::System;
 use crate::oci::{Digest, MediaType, Reference, RepositoryName};
-use crate::store::{Key, Store, fs::FsStore, memory::MemoryStore};
+use crate::store::{Durability, Key, Store, fs::FsStore, memory::MemoryStore};
 
 pub(crate) fn author() -> Author {
     Author { actor: "htpasswd:tester".into(), cause: Cause::Client }
@@ -377,6 +377,41 @@ async fn a_cursor_of_another_store_compares_and_one_ahead_says_so() {
     assert!(journal::read(restored.store(), &other, Some(&read.cursor), 0).await.unwrap().compare);
     // The same identity with a shorter log: a backup was put back.
     assert!(journal::read(restored.store(), &identity, Some(&read.cursor), 0).await.unwrap().ahead);
+}
+
+/// A file that was linked and not synced: its bytes may be missing, or be zeros.
+#[tokio::test]
+async fn what_a_power_cut_tore_is_as_if_it_had_not_been() {
+    let (one, _) = replicas().await;
+    let (store, identity) = (one.store().clone(), one.identity().identity.clone());
+    let repository = repository("a");
+    let start = journal::read(&store, &identity, None, one.clock().now_millis()).await.unwrap();
+    push_image(&one, &repository, "v1", b"layer").await;
+    let origin = journal::origins(&store).await.unwrap().remove(0);
+    let last = store.children(&super::layout::journal().join(&origin), None, 100).await.unwrap().len() as u64;
+    for (number, torn) in [(last + 1, ""), (last + 2, "{\"at\":12\0\0\0\0"), (last + 3, "{\"at\":1,")] {
+        let key = super::layout::journal_record(&origin, number);
+        store.put_new(&key, torn.into(), Durability::Volatile).await.unwrap();
+    }
+    let read = journal::read(&store, &identity, Some(&start.cursor), one.clock().now_millis()).await.unwrap();
+    let tag = Register::Tag(repository.clone(), "v1".parse().unwrap());
+    assert!(read.changes.iter().any(|seen| seen.register == tag) && !read.ahead, "{read:?}");
+    // The same again, with what was torn lost altogether: nobody has put a backup back.
+    for number in last + 1..=last + 3 {
+        store.delete(&super::layout::journal_record(&origin, number)).await.unwrap();
+    }
+    let again = journal::read(&store, &identity, Some(&read.cursor), one.clock().now_millis()).await.unwrap();
+    assert!(!again.ahead && !again.compare, "{again:?}");
+    one.sweep().await.unwrap();
+
+    one.put_edge_status("0123456789abcdef", "\0\0\0".into()).await.unwrap();
+    assert_eq!(one.edge_statuses().await.unwrap(), []);
+
+    let upload = one.begin_upload(&repository, "tester").await.unwrap();
+    let step = super::layout::upload(upload.id()).join(super::versions::name(2));
+    store.put_new(&step, "{\"part\"".into(), Durability::Volatile).await.unwrap();
+    let error = one.upload(&repository, upload.id(), "tester").await.unwrap_err();
+    assert!(matches!(error, RegistryError::UploadUnknown(_)), "{error}");
 }
 
 #[tokio::test]

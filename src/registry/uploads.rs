@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 use serde::{Deserialize, Serialize};
 
-use super::register::to_json;
+use super::register::{is_torn, to_json};
 use super::{Registry, RegistryError, Result, layout, nonce, versions};
 use crate::oci::{Algorithm, Digest, Hasher, RepositoryName};
 use crate::store::{Durability, Key, PutNew};
@@ -124,6 +124,9 @@ impl Registry {
         let mut bound = false;
         for version in versions::all(&self.inner.store, &layout::upload(id)).await?.into_iter().rev() {
             upload.version = version.number;
+            if is_torn(&version.value) {
+                return Err(unknown());
+            }
             let step = serde_json::from_slice(&version.value).map_err(|error| RegistryError::Corrupt {
                 key: layout::upload(id).to_string(),
                 why: error.to_string(),

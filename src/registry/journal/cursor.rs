@@ -21,12 +21,31 @@ pub struct Cursor {
 pub struct Position {
     /// The last number that was read.
     pub seen: u64,
-    /// When that record was written: below the journal's floor it was trimmed, and is not missed.
+    /// When that record was written.
     #[serde(default)]
     pub at: u64,
+    /// The last record up to that which a power cut leaves there; absent in cursors of releases that did not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub durable: Option<Durable>,
     /// Numbers up to that which were not settled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub open: Vec<u64>,
+}
+
+/// A record that names registers. Others only settle: they are not synced, and whoever has seen one that a power cut
+/// took away has not seen a later state of the store than there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Durable {
+    /// Its number; 0 for none.
+    pub number: u64,
+    /// When it was written: below the journal's floor it was trimmed, and is not missed.
+    pub at: u64,
+}
+
+impl Position {
+    pub(super) fn durable(&self) -> Durable {
+        self.durable.unwrap_or(Durable { number: self.seen, at: self.at })
+    }
 }
 
 impl Cursor {

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
 
-use super::cursor::{Cursor, Position};
+use super::cursor::{Cursor, Durable, Position};
 use super::{Record, UNSETTLED_MILLIS};
-use crate::registry::{RegistryError, Result, layout, layout::Register, nonce, register::to_json, versions};
+use crate::registry::register::{is_torn, to_json};
+use crate::registry::{RegistryError, Result, layout, layout::Register, nonce, versions};
 use crate::store::{Durability, PutNew, Store};
 
 /// What was read.
@@ -84,6 +86,8 @@ struct Log {
     new: Vec<(u64, Record)>,
     seen: u64,
     seen_at: u64,
+    /// The last one up to there that names anything.
+    durable: Durable,
 }
 
 impl Log {
@@ -96,7 +100,9 @@ impl Log {
         result: &mut JournalRead,
     ) -> Position {
         let at = self.new.last().map_or(self.seen_at, |(_, record)| record.at);
-        let mut position = Position { seen: self.seen, at, open: Vec::new() };
+        let naming = self.new.iter().rev().find(|(_, record)| !record.names.is_empty());
+        let durable = naming.map_or(self.durable, |(number, record)| Durable { number: *number, at: record.at });
+        let mut position = Position { seen: self.seen, at, durable: Some(durable), open: Vec::new() };
         let (open, new) = (self.open.into_iter().map(|r| (r, false)), self.new.into_iter().map(|r| (r, true)));
         for ((number, record), is_new) in open.chain(new) {
             let over = is_settled(number) || record.at + UNSETTLED_MILLIS < now || record.names.is_empty();
@@ -117,13 +123,19 @@ impl Log {
 async fn record(store: &Store, origin: &str, number: u64) -> Result<Option<Record>> {
     let key = layout::journal_record(origin, number);
     let Some(value) = store.read(&key).await? else { return Ok(None) };
+    // Records that name anything are durable: one that a power cut tore has only settled others. They run out.
+    if is_torn(&value) {
+        let written = store.head(&key).await?.and_then(|meta| meta.modified.duration_since(UNIX_EPOCH).ok());
+        let at = written.map_or(0, |written| u64::try_from(written.as_millis()).unwrap_or(u64::MAX));
+        return Ok(Some(Record { at, names: Vec::new(), settles: Vec::new(), nonce: String::new() }));
+    }
     let record = serde_json::from_slice(&value)
         .map_err(|error| RegistryError::Corrupt { key: key.to_string(), why: error.to_string() })?;
     Ok(Some(record))
 }
 
 async fn read_on(store: &Store, origin: &str, position: &Position) -> Result<Log> {
-    let mut log = Log { seen: position.seen, seen_at: position.at, ..Log::default() };
+    let mut log = Log { seen: position.seen, seen_at: position.at, durable: position.durable(), ..Log::default() };
     for number in &position.open {
         if let Some(record) = record(store, origin, *number).await? {
             log.open.push((*number, record));
@@ -165,8 +177,9 @@ async fn numbers(store: &Store, origin: &str) -> Result<Vec<u64>> {
 /// Whether the cursor has seen what is not there, and was not trimmed.
 async fn is_ahead(store: &Store, cursor: &Cursor, floor: u64) -> Result<bool> {
     for (origin, position) in &cursor.origins {
-        let trimmed = position.seen == 0 || position.at < floor;
-        if !trimmed && store.head(&layout::journal_record(origin, position.seen)).await?.is_none() {
+        let Durable { number, at } = position.durable();
+        let trimmed = number == 0 || at < floor;
+        if !trimmed && store.head(&layout::journal_record(origin, number)).await?.is_none() {
             return Ok(true);
         }
     }

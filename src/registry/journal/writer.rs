@@ -164,7 +164,7 @@ impl Writer {
             let record = self.record(names.clone());
             let key = layout::journal_record(&self.origin, self.next);
             match self.store.put_new(&key, to_json(&record), Durability::Durable).await {
-                Err(error) => return Err(Failure::Store(error.to_string())),
+                Err(error) => return Err(Failure::Store(Arc::new(error.into()))),
                 Ok(PutNew::Exists(_)) => {
                     self.reopen();
                     continue;
@@ -199,7 +199,7 @@ impl Writer {
             }
             Err(error) => {
                 self.held = true;
-                Err(Failure::Store(error.to_string()))
+                Err(Failure::Store(Arc::new(error)))
             }
         }
     }
@@ -208,14 +208,14 @@ impl Writer {
 /// Why a record was not written; told to everybody who waited for it.
 enum Failure {
     Held,
-    Store(String),
+    Store(Arc<RegistryError>),
 }
 
 impl Failure {
     fn error(&self) -> RegistryError {
         match self {
             Self::Held => RegistryError::ReadOnly,
-            Self::Store(why) => RegistryError::Journal(why.clone()),
+            Self::Store(why) => RegistryError::Journal(Arc::clone(why)),
         }
     }
 }

@@ -134,7 +134,8 @@ impl Registry {
                 return Err(RegistryError::SizeInvalid { expected: part.length, received: object.meta.size });
             }
             let mut bytes = object.stream(0, part.length);
-            while let Some(chunk) = bytes.try_next().await.map_err(RegistryError::Body)? {
+            let failed = |source| RegistryError::unreadable(&key, source);
+            while let Some(chunk) = bytes.try_next().await.map_err(failed)? {
                 hasher.update(&chunk);
                 writer.write(chunk).await?;
             }
