@@ -1,9 +1,10 @@
 //! `regatta registry`: serves a directory.
 
 mod files;
+mod health;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -111,6 +112,9 @@ pub enum Error {
     /// A URL that is none.
     #[error("--external-url `{0}`: expected `http://host[:port]` or `https://host[:port]`, without a path")]
     ExternalUrl(String),
+    /// A thread cannot be started, or has ended.
+    #[error("a thread cannot be run")]
+    Thread(#[source] std::io::Error),
     /// Signals cannot be caught.
     #[error("signals cannot be caught")]
     Signal(#[source] std::io::Error),
@@ -119,8 +123,7 @@ pub enum Error {
 /// Serves until SIGTERM or SIGINT.
 pub async fn run(args: Args) -> Result<(), Error> {
     let signals = Signals::catch().map_err(Error::Signal)?;
-    let store = FsStore::open(&args.root, layout::temporaries())?;
-    let registry = Registry::open(Arc::new(store), Arc::new(System)).await?;
+    let registry = patiently(&args.root, open(args.root.clone())).await?;
     let serving = certificate(args.tls_cert.as_deref(), args.tls_key.as_deref())?;
     let inside = certificate(args.internal_tls_cert.as_deref(), args.internal_tls_key.as_deref())?;
     let tls = serving.is_some();
@@ -130,8 +133,11 @@ pub async fn run(args: Args) -> Result<(), Error> {
     let settings =
         Settings { external_urls: external_urls(&args, &listener, tls)?, registry_uid: args.registry_uid.clone() };
     let server = Server::new(registry, settings, keys, configured);
-    server.poll_documents().await?;
-    server.check_clock().await?;
+    patiently(&args.root, async {
+        server.poll_documents().await?;
+        server.check_clock().await
+    })
+    .await?;
 
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
@@ -140,14 +146,16 @@ pub async fn run(args: Args) -> Result<(), Error> {
         tasks.spawn(listener.serve(router, stop.clone(), grace));
     };
     let mut main = Router::new().fallback(dispatch::serve).with_state(server.clone());
-    match args.health_listen {
-        Some(address) => serve(bind(address, None).await?, probes::router(server.clone())),
-        None => main = main.merge(probes::router(server.clone())),
+    let mut apart = Vec::new();
+    for (address, router) in
+        [(args.health_listen, probes::router(server.clone())), (args.metrics_listen, metrics::router(server.clone()))]
+    {
+        match address {
+            Some(address) => apart.push((address, router)),
+            None => main = main.merge(router),
+        }
     }
-    match args.metrics_listen {
-        Some(address) => serve(bind(address, None).await?, metrics::router(server.clone())),
-        None => main = main.merge(metrics::router(server.clone())),
-    }
+    let health = health::start(server.clone(), apart, stop.clone()).await?;
     if let Some(address) = args.internal_listen {
         serve(bind(address, inside.as_ref()).await?, internal::router(server.clone()));
     }
@@ -168,11 +176,29 @@ pub async fn run(args: Args) -> Result<(), Error> {
     tokio::time::sleep(Duration::from_secs(args.drain_seconds)).await;
     stop.cancel();
     while tasks.join_next().await.is_some() {}
+    health.ended().await;
     polls.abort();
     sweeps.abort();
     clocks.abort();
     tracing::info!("all requests are finished");
     Ok(())
+}
+
+async fn open(root: PathBuf) -> Result<Registry, Error> {
+    let opened = tokio::task::spawn_blocking(move || FsStore::open(&root, layout::temporaries())).await;
+    let store = opened.map_err(|error| Error::Thread(std::io::Error::other(error)))??;
+    Ok(Registry::open(Arc::new(store), Arc::new(System)).await?)
+}
+
+/// Waits for a volume, and says so now and then: one that hangs would be waited for in silence.
+async fn patiently<T>(root: &Path, work: impl Future<Output = T>) -> T {
+    let mut work = std::pin::pin!(work);
+    loop {
+        if let Ok(done) = tokio::time::timeout(probes::ANSWERS_WITHIN, &mut work).await {
+            return done;
+        }
+        tracing::warn!(root = %root.display(), "the volume does not answer; waiting for it");
+    }
 }
 
 async fn bind(address: SocketAddr, certificate: Option<&Certificate>) -> Result<Listener, Error> {
@@ -181,10 +207,7 @@ async fn bind(address: SocketAddr, certificate: Option<&Certificate>) -> Result<
     Listener::bind(address, tls).await.map_err(|source| Error::Listen { address, source })
 }
 
-fn certificate(
-    certificate: Option<&std::path::Path>,
-    key: Option<&std::path::Path>,
-) -> Result<Option<Certificate>, Error> {
+fn certificate(certificate: Option<&Path>, key: Option<&Path>) -> Result<Option<Certificate>, Error> {
     let (Some(certificate), Some(key)) = (certificate, key) else { return Ok(None) };
     let made = Certificate::new(&files::read(certificate)?, &files::read(key)?);
     made.map(Some).map_err(|source| Error::Tls { path: certificate.to_path_buf(), source })
@@ -228,7 +251,7 @@ impl Signals {
 
 type Polled = (Option<Certificate>, Option<PathBuf>, Option<PathBuf>);
 
-/// Looks at the store's newest document and at the mounted files, every other second.
+/// Looks at the mounted files, every other second.
 async fn poll(server: Server, mut sources: files::Sources, certificates: [Polled; 2]) {
     let mut ticks = tokio::time::interval(documents::POLL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -248,9 +271,6 @@ async fn poll(server: Server, mut sources: files::Sources, certificates: [Polled
         }
         for certificate in &mut watched {
             certificate.poll();
-        }
-        if let Err(error) = server.poll_documents().await {
-            tracing::error!(error = %chain(&error), "the store could not be read");
         }
     }
 }

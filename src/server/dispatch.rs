@@ -155,6 +155,9 @@ async fn handle(server: Server, route: Route, request: Request) -> Result<Respon
     }
     let caller = gate.authenticate(&parts.headers).await?;
     let call = Call { server, gate, caller, parts };
+    if route != Route::Base {
+        call.server.require_answering_store()?;
+    }
     match route {
         Route::Base => base(&call),
         Route::Token => Err(Fault::no_route()),

@@ -57,9 +57,11 @@ impl Server {
         self.inner.gate.store(documents.gate(&self.inner.settings).into());
     }
 
-    /// Looks at the store's newest document, and takes it into force if it is ours and newer.
+    /// Looks at the store: whether it is still there, and at its newest document, which is taken into force if it is ours
+    /// and newer.
     pub async fn poll_documents(&self) -> Result<(), RegistryError> {
         let mut documents = self.inner.documents.lock().await;
+        self.registry().check_identity().await?;
         let newest = self.registry().access_generation().await?;
         if newest != documents.looked_at {
             self.load(&mut documents).await?;

@@ -130,20 +130,29 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     sources.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
+/// Whether the volume has no room, for the write itself or for the record that comes before it.
+fn is_full(error: &RegistryError) -> bool {
+    match error {
+        RegistryError::Store(StoreError::Full { .. }) => true,
+        RegistryError::Journal(source) => is_full(source),
+        _ => false,
+    }
+}
+
 impl From<RegistryError> for Fault {
     fn from(error: RegistryError) -> Self {
         use ErrorCode as Code;
         let message = error.to_string();
         let with = |status, code| Self::new(status, code, message.clone());
         match &error {
-            RegistryError::Store(StoreError::Full { .. }) => {
+            _ if is_full(&error) => {
                 tracing::error!(error = %chain(&error), "the store is full");
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, Code::Unavailable, "the registry's storage is full")
             }
-            RegistryError::Store(StoreError::Io { .. } | StoreError::Unsuitable { .. })
-            | RegistryError::Corrupt { .. }
-            | RegistryError::Journal(_) => Self::unknown(&error),
-            RegistryError::ReadOnly | RegistryError::TooLate => Self::unavailable(message),
+            RegistryError::Store(_) | RegistryError::Corrupt { .. } | RegistryError::Journal(_) => {
+                Self::unknown(&error)
+            }
+            RegistryError::ReadOnly | RegistryError::TooLate | RegistryError::Replaced => Self::unavailable(message),
             RegistryError::BlobUnknown { digest, .. } => {
                 with(StatusCode::NOT_FOUND, Code::BlobUnknown).with_detail(json!({ "digest": digest }))
             }

@@ -1,7 +1,7 @@
 //! Health and readiness.
 //!
 //! Alive is who answers. Ready is who looked at the store lately, has the greatest access document if there is one,
-//! and is not going away.
+//! and is not going away. A volume that hangs makes nobody answer late, be it here or to clients: both are told.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, UNIX_EPOCH};
@@ -11,12 +11,20 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 
-use super::{Fault, Server};
+use super::fault::chain;
+use super::{Fault, Server, documents};
 use crate::registry::RegistryError;
+use crate::store::StoreError;
 
 /// A pod that could not look at the store for this long is not ready, and refuses writes: it might act on a document
 /// that is long revoked.
 pub const BLIND_AFTER: Duration = Duration::from_secs(30);
+
+/// Who could not look at the store for this long is not ready: no new clients are to be sent here.
+pub const UNREADY_AFTER: Duration = Duration::from_secs(8);
+
+/// A store that takes longer than this for a single look does not answer, and nobody is kept waiting for it.
+pub const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 
 /// How far the machine's clock may be from the store's: clocks of tags are compared across replicas.
 pub const CLOCK_TOLERANCE: Duration = Duration::from_mins(1);
@@ -27,25 +35,45 @@ pub(super) struct StoreSeen {
     start: Instant,
     /// Milliseconds since `start`, plus one; 0 for never.
     at: AtomicU64,
+    /// Since when somebody is looking, in the same way; 0 while nobody is.
+    looking: AtomicU64,
     /// The machine's clock and the store's are too far apart.
     clock_is_off: AtomicBool,
 }
 
 impl Default for StoreSeen {
     fn default() -> Self {
-        Self { start: Instant::now(), at: AtomicU64::new(0), clock_is_off: AtomicBool::new(false) }
+        Self {
+            start: Instant::now(),
+            at: AtomicU64::new(0),
+            looking: AtomicU64::new(0),
+            clock_is_off: AtomicBool::new(false),
+        }
     }
 }
 
 impl StoreSeen {
     pub(super) fn now(&self) {
-        let millis = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
-        self.at.store(millis + 1, Ordering::Relaxed);
+        self.at.store(self.moment(), Ordering::Relaxed);
     }
 
-    fn is_recent(&self) -> bool {
+    fn moment(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1
+    }
+
+    fn is_within(&self, moment: u64, limit: Duration) -> bool {
+        self.start.elapsed() < Duration::from_millis(moment - 1) + limit
+    }
+
+    fn is_recent(&self, limit: Duration) -> bool {
         let at = self.at.load(Ordering::Relaxed);
-        at > 0 && self.start.elapsed() < Duration::from_millis(at - 1) + BLIND_AFTER
+        at > 0 && self.is_within(at, limit)
+    }
+
+    /// Whether a look has been going on for too long.
+    fn hangs(&self) -> bool {
+        let looking = self.looking.load(Ordering::Relaxed);
+        looking > 0 && !self.is_within(looking, ANSWERS_WITHIN)
     }
 }
 
@@ -67,8 +95,11 @@ impl Server {
         if self.is_draining() {
             return Err("the server is going away");
         }
-        if !self.inner.store_seen.is_recent() {
-            return Err("the store could not be read for 30 seconds");
+        if self.inner.store_seen.hangs() {
+            return Err("the store does not answer");
+        }
+        if !self.inner.store_seen.is_recent(UNREADY_AFTER) {
+            return Err("the store could not be read for 8 seconds");
         }
         if self.inner.store_seen.clock_is_off.load(Ordering::Relaxed) {
             return Err("the machine's clock is more than a minute off the store's");
@@ -76,7 +107,13 @@ impl Server {
         if self.inner.settings.registry_uid.is_none() {
             return Ok(());
         }
-        // Read again at this very moment: a pod that turns ready with yesterday's document would un-revoke.
+        tokio::time::timeout(ANSWERS_WITHIN, self.has_newest_document())
+            .await
+            .unwrap_or(Err("the store does not answer"))
+    }
+
+    /// Read again at this very moment: a pod that turns ready with yesterday's document would un-revoke.
+    async fn has_newest_document(&self) -> Result<(), &'static str> {
         if self.poll_documents().await.is_err() {
             return Err("the store could not be read");
         }
@@ -87,10 +124,40 @@ impl Server {
         }
     }
 
+    /// Looks at the store's newest document, every other second, for ever. To be run where nothing that waits for the
+    /// store keeps it from running.
+    pub async fn watch_store(&self) {
+        let mut ticks = tokio::time::interval(documents::POLL);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let seen = &self.inner.store_seen;
+        loop {
+            ticks.tick().await;
+            seen.looking.store(seen.moment(), Ordering::Relaxed);
+            let looked = self.poll_documents().await;
+            seen.looking.store(0, Ordering::Relaxed);
+            if let Err(error) = looked {
+                tracing::error!(error = %chain(&error), "the store could not be read");
+            }
+        }
+    }
+
+    /// A request that would only wait is refused: its client turns to another replica, and nothing piles up here.
+    pub(super) fn require_answering_store(&self) -> Result<(), Fault> {
+        if !self.inner.store_seen.hangs() {
+            return Ok(());
+        }
+        Err(Fault::unavailable("the registry's storage does not answer; try again later"))
+    }
+
     /// Compares the machine's clock with the store's: a replica that is off would order its writes wrongly.
     pub async fn check_clock(&self) -> Result<(), RegistryError> {
         let registry = self.registry();
-        let theirs = registry.store().now().await?.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let theirs = match registry.store().now().await {
+            Ok(now) => now.duration_since(UNIX_EPOCH).unwrap_or_default(),
+            // A full store takes no file to tell the time by, and no write that would need one.
+            Err(StoreError::Full { .. }) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
         let ours = Duration::from_millis(registry.clock().now_millis());
         let apart = ours.abs_diff(theirs);
         let is_off = apart > CLOCK_TOLERANCE;
@@ -116,7 +183,7 @@ impl Server {
                 "the server's clock is more than a minute off its store's; nothing is written",
             ));
         }
-        if self.inner.store_seen.is_recent() {
+        if self.inner.store_seen.is_recent(BLIND_AFTER) {
             return Ok(());
         }
         Err(Fault::unavailable("the registry could not read its store for 30 seconds; try again later"))
