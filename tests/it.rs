@@ -35,6 +35,39 @@ mod replicate_defects;
 #[path = "it/replicate_follow.rs"]
 mod replicate_follow;
 
+#[path = "it/survival_acts.rs"]
+mod survival_acts;
+#[path = "it/survival_checker.rs"]
+mod survival_checker;
+#[path = "it/survival_cuts.rs"]
+mod survival_cuts;
+#[path = "it/survival_disk.rs"]
+mod survival_disk;
+#[path = "it/survival_fuse.rs"]
+mod survival_fuse;
+#[path = "it/survival_history.rs"]
+mod survival_history;
+#[path = "it/survival_kill.rs"]
+mod survival_kill;
+#[path = "it/survival_ledger.rs"]
+mod survival_ledger;
+#[path = "it/survival_power.rs"]
+mod survival_power;
+#[path = "it/survival_process.rs"]
+mod survival_process;
+#[path = "it/survival_replicas.rs"]
+mod survival_replicas;
+#[path = "it/survival_scene.rs"]
+mod survival_scene;
+#[path = "it/survival_seed.rs"]
+mod survival_seed;
+#[path = "it/survival_server.rs"]
+mod survival_server;
+#[path = "it/survival_store.rs"]
+mod survival_store;
+#[path = "it/survival_volume.rs"]
+mod survival_volume;
+
 /// The operator against a real API server: modules that have modules of their own.
 mod it {
     mod operator;

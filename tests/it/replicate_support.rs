@@ -30,7 +30,7 @@ use tempfile::TempDir;
 pub const DEADLINE: Duration = Duration::from_mins(1);
 
 const BINARY: &str = env!("CARGO_BIN_EXE_regatta");
-const ADMIN_PASSWORD: &str = "the-admins-password";
+pub const ADMIN_PASSWORD: &str = "the-admins-password";
 const REPLICATOR: (&str, &str) = ("replicator+fleet+test", "the-replicators-password-of-32-characters");
 
 /// The process's crypto provider: the binary's `main` installs it, tests have no `main`.
@@ -94,7 +94,7 @@ impl Drop for Registry {
 }
 
 /// A port below those that the system gives to outgoing connections, so that none of these takes it meanwhile.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = 20_000 + u16::try_from(std::process::id() % 100).unwrap() * 100;
     loop {
@@ -184,6 +184,21 @@ impl Registry {
         })
         .await;
         Some(registry)
+    }
+
+    /// Another process on the same directory, with the same keys.
+    pub async fn replica(&self) -> Self {
+        eventually("a replica has ports of its own", async || {
+            let (port, internal) = (free_port(), free_port());
+            Self::start_on(self.files.clone(), self.root.clone(), port, internal).await.ok_or((port, internal))
+        })
+        .await
+    }
+
+    /// Sends it a signal, by its name without `SIG`.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([format!("-{name}"), pid]).status().unwrap().success());
     }
 
     /// Ends it at once.

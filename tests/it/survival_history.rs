@@ -1,0 +1,80 @@
+//! Histories: what many clients asked of many registers, at any of several replicas, and were answered.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::http::{Method, StatusCode};
+use bytes::Bytes;
+use regatta::oci::Digest;
+
+use crate::survival_acts::Act;
+use crate::survival_checker::{Asked, Operation, is_linearizable};
+use crate::survival_ledger::Thing;
+use crate::survival_server::Ask;
+
+/// One clock for all clients, and what was recorded by it.
+#[derive(Default)]
+pub struct History {
+    clock: AtomicU64,
+    operations: Mutex<BTreeMap<Thing, Vec<Operation>>>,
+    /// Values as the checker has them.
+    values: Mutex<Vec<Digest>>,
+}
+
+impl History {
+    fn now(&self) -> u64 {
+        self.clock.fetch_add(1, Ordering::SeqCst)
+    }
+
+    fn value(&self, digest: &Digest) -> u32 {
+        let mut values = self.values.lock().unwrap();
+        let known = values.iter().position(|value| value == digest);
+        let at = known.unwrap_or_else(|| {
+            values.push(digest.clone());
+            values.len() - 1
+        });
+        u32::try_from(at).unwrap()
+    }
+
+    fn record(&self, thing: &Thing, called: u64, answered: bool, asked: Asked) {
+        let answered = answered.then(|| self.now());
+        self.operations.lock().unwrap().entry(thing.clone()).or_default().push(Operation { called, answered, asked });
+    }
+
+    /// Has somebody do this; what it sets or ends is the last of what it changes.
+    pub async fn act(&self, to: &impl Ask, act: &Act<'_>) -> Option<StatusCode> {
+        let (thing, state) = act.changes().pop().expect("an act that changes something");
+        let called = self.now();
+        let status = act.send(to).await;
+        let asked = match state {
+            Some(digest) => Asked::Put(self.value(&digest)),
+            None => Asked::Delete { found: status != Some(StatusCode::NOT_FOUND) },
+        };
+        let fits = |status: StatusCode| status.is_success() || matches!(asked, Asked::Delete { found: false });
+        assert!(status.is_none_or(fits), "{act:?} is answered {status:?}");
+        self.record(&thing, called, status.is_some(), asked);
+        status
+    }
+
+    /// Has somebody look.
+    pub async fn get(&self, to: &impl Ask, thing: &Thing) {
+        let called = self.now();
+        let Some(answer) = to.ask(Method::GET, &thing.path(), "text/plain", Bytes::new()).await else { return };
+        let seen = match answer.status {
+            StatusCode::OK => Some(self.value(&Digest::sha256(&answer.body))),
+            StatusCode::NOT_FOUND => None,
+            other => panic!("{thing:?} is answered {other}"),
+        };
+        self.record(thing, called, true, Asked::Get(seen));
+    }
+
+    /// Fails with the history of a register that has none that a variable could have had.
+    pub fn check(&self) {
+        for (thing, operations) in self.operations.lock().unwrap().iter() {
+            let ambiguous = operations.iter().filter(|operation| operation.answered.is_none()).count();
+            println!("{thing:?}: {} operations, {ambiguous} without an answer", operations.len());
+            assert!(is_linearizable(operations), "{thing:?}: {operations:#?}");
+        }
+    }
+}
