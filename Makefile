@@ -9,7 +9,7 @@ SHELL := bash
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 
-.PHONY: help demo demo-down test check image bench clean
+.PHONY: help demo demo-down test soak check image bench clean
 
 help: ## what there is (this text)
 	@echo 'Regatta: fleets of container registries on Kubernetes.'
@@ -26,6 +26,9 @@ demo-down: ## take down what `make demo` brought up
 
 test: check image ## everything: `make check`, and the tests, with a real API server and real clusters (first time: about 30 min)
 	@scripts/test.sh
+
+soak: ## what is left to chance in the tests, for much longer: power cuts, killed servers, replicas under faults (about an hour)
+	@scripts/soak.sh
 
 check: ## format, lints, documents, licences, scripts, charts; no tests (first time: about 8 min)
 	@scripts/check.sh

@@ -20,6 +20,7 @@ debian() {
 	buildah | skopeo | shellcheck | jq | curl | file | git | openssl) echo "$1=$1" ;;
 	# A compiler without a static C library links no static binary.
 	cc) echo gcc=cc libc6-dev=/usr/include/stdlib.h ;;
+	fusermount3) echo fuse3=fusermount3 ;;
 	envsubst) echo gettext-base=envsubst ;;
 	ca-certificates) echo ca-certificates=/etc/ssl/certs/ca-certificates.crt ;;
 	*) die "no Debian package is known for $1" ;;

@@ -5,10 +5,13 @@
 . "$(dirname "${BASH_SOURCE[0]}")/../e2e/lib.sh"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-scripts/install.sh rust go cc git jq openssl skopeo buildah envsubst
+scripts/install.sh rust go cc git jq openssl skopeo buildah envsubst fusermount3
 say "the parts of a real Kubernetes: about 8 min the first time, then nothing"
 e2e/parts.sh api-server cluster helm
 say "the health checks for Argo CD and Flux: seconds"
 go -C e2e/health test ./...
 say "tests: compiling takes about 3 min the first time, running them about 10"
+if [ ! -e /dev/fuse ]; then
+	say "there is no /dev/fuse (modprobe fuse): the tests of power cuts and of failing volumes will fail; REGATTA_WITHOUT_FUSE=1 goes without them"
+fi
 exec cargo test --locked
