@@ -1,11 +1,12 @@
 //! Small contents, kept in memory under their digest. They never change; whether they may be served is the registers'
-//! to say, at every request.
+//! to say, at every request. What is read is hashed before it is kept: a bad read is one wrong answer, which the client
+//! finds out, and not all of them until it is forgotten.
 
 use bytes::Bytes;
 use quick_cache::{Weighter, sync::Cache};
 
 use super::{Registry, RegistryError, Result};
-use crate::oci::{Digest, Hasher};
+use crate::oci::Digest;
 use crate::store::{Meta, Object};
 
 /// Longer contents are not kept.
@@ -56,13 +57,45 @@ impl Registry {
         }
         let meta = object.meta;
         let bytes = object.read().await.map_err(|source| RegistryError::unreadable(digest, source))?;
-        // Bytes that are not what their name says may be mended where they lie: they are not remembered.
-        let mut hasher = Hasher::new(digest.algorithm());
-        hasher.update(&bytes);
-        if hasher.finish() == *digest {
+        let found = Digest::of(digest.algorithm(), &bytes);
+        if found == *digest {
             // A copy of its own: a slice would hold on to the whole buffer that was read into.
             cache.insert(digest.clone(), Content { meta, bytes: Bytes::copy_from_slice(&bytes) });
+        } else {
+            tracing::error!(%digest, %found, "what was read from the store is not what its name says; it is not kept in memory");
         }
         Ok(Some(Object::from_bytes(meta, bytes)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::clock::System;
+    use crate::registry::layout;
+    use crate::registry::tests::{push_blob, repository};
+    use crate::store::{Backend as _, Durability, memory::MemoryStore};
+
+    #[tokio::test]
+    async fn a_bad_read_is_not_kept() {
+        let (memory, name) = (MemoryStore::default(), repository("a"));
+        let open = || Registry::open(Arc::new(memory.clone()), Arc::new(System));
+        let digest = push_blob(&open().await.unwrap(), &name, b"whole").await;
+        let data = layout::blob_data(&digest);
+        let rewrite = async |bytes: &'static [u8]| {
+            memory.delete(&data).await.unwrap();
+            memory.put_new(&data, Bytes::from_static(bytes), Durability::Durable).await.unwrap();
+        };
+        let registry = open().await.unwrap();
+        let read = async || registry.open_blob(&name, &digest).await.unwrap().read().await.unwrap();
+        rewrite(b"wrong").await;
+        assert_eq!(read().await, "wrong");
+        rewrite(b"whole").await;
+        assert_eq!(read().await, "whole");
+        // Now it is kept.
+        rewrite(b"wrong").await;
+        assert_eq!(read().await, "whole");
     }
 }
