@@ -6,10 +6,13 @@
 //!
 //! Every backend passes the one suite in `store::suite`.
 
+pub mod bucket;
+pub mod config;
 pub mod faulty;
 pub mod fs;
 mod key;
 pub mod memory;
+mod smallest;
 #[cfg(test)]
 pub mod suite;
 
@@ -75,6 +78,16 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
 
     /// The free and total bytes of what is behind the store, where it has bounds.
     fn capacity(&self) -> Answer<'_, Option<Capacity>>;
+
+    /// What this store can and cannot do, as far as is known now. A directory can do all, and has no least part.
+    fn abilities(&self) -> Abilities {
+        Abilities::default()
+    }
+
+    /// A URL at which anybody may read the key for some minutes; none where clients are not to be sent away.
+    fn redirect<'a>(&'a self, _key: &'a Key) -> Answer<'a, Option<String>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
 }
 
 /// What a backend's operation answers.
@@ -114,6 +127,30 @@ pub enum Published {
     Created,
     /// The key was there.
     Exists,
+}
+
+/// What a store can and cannot do.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Abilities {
+    /// Whether the store itself lets one of two creators win.
+    pub exclusive: Exclusive,
+    /// Bytes that a chunk of an upload should have at least, so that the store can put chunks together without
+    /// their being sent again: what `OCI-Chunk-Min-Length` says to clients.
+    pub least_chunk: Option<u64>,
+    /// Whether clients are sent to the store for the bytes of blobs: see [`Backend::redirect`].
+    pub redirects: bool,
+    /// Whether what one process sees survives a power cut, whoever made it: [`Backend::make_durable`] is then a look.
+    pub seen_is_durable: bool,
+}
+
+/// Whether the store itself refuses to create a key that exists, whichever process tries.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Exclusive {
+    /// It does: any number of processes may share it.
+    #[default]
+    Yes,
+    /// It does not, and why that is known. One process only may write; within that one the promise holds.
+    No(String),
 }
 
 /// Size and age of a key.
@@ -162,7 +199,8 @@ pub struct Capacity {
     pub free: u64,
 }
 
-/// An open key. It can be read to its end even if the key is deleted or renamed meanwhile.
+/// An open key. It can be read to its end even if the key is deleted or renamed meanwhile; in a bucket, as long as the
+/// connection holds, and with an error if it does not.
 #[derive(Debug)]
 pub struct Object {
     /// Size and age.
@@ -174,6 +212,7 @@ pub struct Object {
 enum Content {
     File(fs::LocalFile),
     Bytes(Bytes),
+    Remote(Box<bucket::Remote>),
 }
 
 impl Object {
@@ -182,13 +221,14 @@ impl Object {
         match self.content {
             Content::File(file) => file.stream(start, length),
             Content::Bytes(bytes) => Box::pin(futures::stream::iter([Ok(slice(&bytes, start, length))])),
+            Content::Remote(remote) => remote.stream(start, length),
         }
     }
 
     /// The bytes `start .. start + length`, where they are in memory.
     pub fn at_hand(&self, start: u64, length: u64) -> Option<Bytes> {
         match &self.content {
-            Content::File(_) => None,
+            Content::File(_) | Content::Remote(_) => None,
             Content::Bytes(bytes) => Some(slice(bytes, start, length)),
         }
     }
@@ -197,7 +237,7 @@ impl Object {
     pub fn local_file(&self) -> Option<&fs::LocalFile> {
         match &self.content {
             Content::File(file) => Some(file),
-            Content::Bytes(_) => None,
+            Content::Bytes(_) | Content::Remote(_) => None,
         }
     }
 

@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 
 use super::{
-    Answer, Backend, Capacity, Child, Durability, Key, Meta, Object, Published, PutNew, Store, StoreError, Writer,
+    Abilities, Answer, Backend, Capacity, Child, Durability, Key, Meta, Object, Published, PutNew, Store, StoreError,
+    Writer,
 };
 
 /// What is about to be done.
@@ -142,6 +143,14 @@ impl Backend for FaultyStore {
     fn now(&self) -> Answer<'_, SystemTime> {
         let ahead = Duration::from_millis(self.ahead.load(Ordering::Relaxed));
         Box::pin(async move { Ok(self.inner.now().await? + ahead) })
+    }
+
+    fn abilities(&self) -> Abilities {
+        self.inner.abilities()
+    }
+
+    fn redirect<'a>(&'a self, key: &'a Key) -> Answer<'a, Option<String>> {
+        self.inner.redirect(key)
     }
 
     fn capacity(&self) -> Answer<'_, Option<Capacity>> {

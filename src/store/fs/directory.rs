@@ -1,4 +1,4 @@
-//! Directories: made on the way and put on disk with what is in them; and the order of their entries.
+//! Directories: made on the way and put on disk with what is in them.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -9,7 +9,6 @@ use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use super::found;
-use crate::store::{Child, in_key_order};
 
 /// How many directories are remembered. Forgetting one costs an fsync.
 const REMEMBERED: usize = 65_536;
@@ -130,26 +129,6 @@ pub(super) fn with_parent<T>(path: &Path, mut work: impl FnMut() -> io::Result<T
         last = work();
     }
     last
-}
-
-/// In key order.
-pub(super) struct Ordered(pub(super) Child);
-
-impl PartialEq for Ordered {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-impl Eq for Ordered {}
-impl PartialOrd for Ordered {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Ordered {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        in_key_order(&self.0, &other.0)
-    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,6 @@
 //!
 //! On filesystems whose calls may wait for somebody else even so (a network, a process) everything goes to the pool.
 
-use std::collections::BinaryHeap;
 use std::fs::File;
 use std::io::{self, IoSliceMut, Read as _};
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -21,8 +20,8 @@ use futures::stream::BoxStream;
 use rustix::fs::{FileType, Mode, OFlags, RawDir, ResolveFlags, Stat};
 use rustix::io::{Errno, ReadWriteFlags};
 
-use super::directory::Ordered;
 use super::found;
+use crate::store::smallest::Smallest;
 use crate::store::{Child, Key, Meta};
 
 /// Values of registers and records are shorter than this.
@@ -158,7 +157,7 @@ impl Reader {
         let Some(opened) = opened else { return Ok(Vec::new()) };
         let mut buffer = Vec::with_capacity(if limit <= 16 { 2 * 1024 } else { 32 * 1024 });
         let mut entries = RawDir::new(&opened, buffer.spare_capacity_mut());
-        let mut heap: BinaryHeap<Ordered> = BinaryHeap::with_capacity(limit.min(1024) + 1);
+        let mut kept = Smallest::new(after, limit);
         let mut seen = 0_usize;
         while let Some(entry) = entries.next() {
             let entry = entry?;
@@ -176,16 +175,9 @@ impl Reader {
                 FileType::Unknown => is_directory(&opened, name)?,
                 _ => false,
             };
-            let child = Child { name: name.to_owned(), is_directory };
-            if after.is_some_and(|after| !child.is_after(after)) {
-                continue;
-            }
-            heap.push(Ordered(child));
-            if heap.len() > limit {
-                heap.pop();
-            }
+            kept.see(Child { name: name.to_owned(), is_directory });
         }
-        Ok(heap.into_sorted_vec().into_iter().map(|ordered| ordered.0).collect())
+        Ok(kept.into_children())
     }
 }
 

@@ -1,0 +1,106 @@
+//! Objects, streamed. Opening one begins to read it from its start: mostly that is all that is wanted, and it costs one
+//! request.
+
+use std::io;
+
+use bytes::Bytes;
+use futures::stream::{BoxStream, StreamExt as _};
+use opendal::options::ReaderOptions;
+use opendal::{ErrorKind, FuturesBytesStream};
+
+use super::{Bucket, failed, to_meta};
+use crate::store::{Content, Key, Object, StoreError};
+
+/// An object that is being read.
+pub struct Remote {
+    bucket: Bucket,
+    key: Key,
+    etag: Option<String>,
+    from_start: FuturesBytesStream,
+}
+
+impl std::fmt::Debug for Remote {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Remote").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+impl Bucket {
+    pub(super) async fn open_object(&self, key: &Key) -> Result<Option<Object>, StoreError> {
+        let open = async {
+            let reader = self.inner.operator.reader(key.as_str()).await?;
+            let mut from_start = reader.into_bytes_stream(..).await?;
+            let meta = from_start.metadata().await?;
+            Ok((from_start, meta))
+        };
+        let (from_start, meta) = match open.await {
+            Ok(opened) => opened,
+            Err(error) => return super::found::<Object>(Err(error)).map_err(|error| failed("opening", key, error)),
+        };
+        let etag = meta.etag().map(str::to_owned);
+        let remote = Remote { bucket: self.clone(), key: key.clone(), etag, from_start };
+        Ok(Some(Object { meta: to_meta(&meta), content: Content::Remote(Box::new(remote)) }))
+    }
+}
+
+impl Remote {
+    /// The bytes `start .. start + length`: exactly these, or an error.
+    pub(in crate::store) fn stream(self, start: u64, length: u64) -> BoxStream<'static, io::Result<Bytes>> {
+        if length == 0 {
+            return futures::stream::empty().boxed();
+        }
+        if start == 0 {
+            return exactly(self.from_start.boxed(), length);
+        }
+        let ranged = async move {
+            let Self { bucket, key, etag, from_start } = self;
+            drop(from_start);
+            bucket.open_range(&key, etag, start, length).await
+        };
+        exactly(futures::stream::once(ranged).flat_map(flatten).boxed(), length)
+    }
+}
+
+fn flatten(opened: io::Result<FuturesBytesStream>) -> BoxStream<'static, io::Result<Bytes>> {
+    match opened {
+        Ok(stream) => stream.boxed(),
+        Err(error) => futures::stream::iter([Err(error)]).boxed(),
+    }
+}
+
+impl Bucket {
+    async fn open_range(
+        &self,
+        key: &Key,
+        etag: Option<String>,
+        start: u64,
+        length: u64,
+    ) -> io::Result<FuturesBytesStream> {
+        // The very object that was opened.
+        let if_match = etag.filter(|_| self.capability().read_with_if_match);
+        let options = ReaderOptions { if_match, ..ReaderOptions::default() };
+        let open = async {
+            let reader = self.inner.operator.reader_options(key.as_str(), options).await?;
+            reader.into_bytes_stream(start..start + length).await
+        };
+        open.await.map_err(|error| match error.kind() {
+            ErrorKind::NotFound | ErrorKind::ConditionNotMatch => io::ErrorKind::NotFound.into(),
+            _ => io::Error::other(super::text(&error)),
+        })
+    }
+}
+
+/// So many bytes of a stream: a body that ends early is an error, never a clean end.
+fn exactly(stream: BoxStream<'static, io::Result<Bytes>>, length: u64) -> BoxStream<'static, io::Result<Bytes>> {
+    futures::stream::try_unfold((stream, length), |(mut stream, left)| async move {
+        if left == 0 {
+            return Ok(None);
+        }
+        let Some(chunk) = stream.next().await.transpose()? else {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        };
+        let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(chunk.len());
+        Ok(Some((chunk.slice(..wanted), (stream, left - wanted as u64))))
+    })
+    .boxed()
+}
