@@ -14,9 +14,9 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve an OCI registry from a directory.
+    /// Serve an OCI registry from a directory or a bucket.
     Registry(Box<registry::Args>),
-    /// Collect the garbage of a registry's directory.
+    /// Collect the garbage of a registry's directory or bucket.
     Gc(gc::Args),
     /// Reconcile Registries, Projects, RoleBindings, ReplicationPolicies and GarbageCollections in a cluster.
     Operator(Box<operator::Args>),

@@ -6,3 +6,4 @@ pub mod htpasswd;
 pub mod operator;
 pub mod registry;
 pub mod replicate;
+pub mod store;

@@ -25,7 +25,7 @@ pub enum Trust {
 }
 
 /// The TLS configuration of a client.
-pub(super) fn client_config(trust: &Trust) -> Result<ClientConfig, ClientError> {
+pub(crate) fn client_config(trust: &Trust) -> Result<ClientConfig, ClientError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()

@@ -1,4 +1,4 @@
-//! `regatta gc`: collects the garbage of a registry's directory.
+//! `regatta gc`: collects the garbage of a registry's store.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::store::{OpenError, StoreArgs};
 use crate::admin::runs::SUMMARY_LIMIT;
 use crate::admin::{CollectionCounts, CollectionSummary};
 use crate::clock::System;
@@ -15,14 +16,13 @@ use crate::gc::collect::Outcome;
 use crate::gc::{CollectError, Counts, Options, collect};
 use crate::registry::{Registry, RegistryError, layout};
 use crate::server::fault::chain;
-use crate::store::{StoreError, fs::FsStore};
+use crate::store::StoreError;
 
 /// Collects what no tag, index or referrer needs.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The registry's directory.
-    #[arg(long, value_name = "DIR")]
-    root: PathBuf,
+    #[command(flatten)]
+    store: StoreArgs,
     /// How pushes are kept apart from the collection: `read-only` refuses them meanwhile.
     #[arg(long, value_enum, default_value = "read-only")]
     mode: Mode,
@@ -58,18 +58,21 @@ fn duration(text: &str) -> Result<SignedDuration, String> {
 /// Why nothing, or not everything, was collected.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The directory cannot be used.
+    /// The store cannot be used.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(#[from] OpenError),
+    /// It cannot be looked at.
+    #[error(transparent)]
+    Look(#[from] StoreError),
     /// What is in it cannot be used.
     #[error(transparent)]
     Registry(#[from] RegistryError),
     /// The run ended early.
     #[error(transparent)]
     Collect(#[from] CollectError),
-    /// The directory is not one of a registry: a collector makes none.
-    #[error("`{0}` is not the directory of a registry")]
-    NoRegistry(PathBuf),
+    /// The store is not one of a registry: a collector makes none.
+    #[error("`{0}` is not the store of a registry")]
+    NoRegistry(String),
     /// Signals, summary or standard output.
     #[error("{what} failed")]
     Io {
@@ -100,11 +103,14 @@ pub async fn run(args: Args) -> Result<(), Error> {
 }
 
 async fn open(args: &Args) -> Result<Registry, Error> {
-    if !args.root.join(layout::store_identity().as_str()).exists() {
-        return Err(Error::NoRegistry(args.root.clone()));
+    if let Some(root) = args.store.missing()? {
+        return Err(Error::NoRegistry(root.display().to_string()));
     }
-    let store = FsStore::open(&args.root, layout::temporaries())?;
-    Ok(Registry::open(Arc::new(store), Arc::new(System)).await?)
+    let opened = args.store.open().await?;
+    if opened.store.head(&layout::store_identity()).await?.is_none() {
+        return Err(Error::NoRegistry(opened.name));
+    }
+    Ok(Registry::open(opened.store, Arc::new(System)).await?)
 }
 
 fn options(args: &Args) -> Options {

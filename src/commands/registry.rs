@@ -1,7 +1,8 @@
-//! `regatta registry`: serves a directory.
+//! `regatta registry`: serves a directory or a bucket.
 
 mod files;
 mod health;
+mod sole;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -13,20 +14,23 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::sole::Sole;
+use super::store::{OpenError, Opened, StoreArgs};
 use crate::clock::System;
-use crate::registry::{Registry, RegistryError, layout};
+use crate::registry::{Registry, RegistryError};
 use crate::server::fault::chain;
 use crate::server::listen::Listener;
 use crate::server::tls::{Certificate, TlsError};
 use crate::server::{Server, Settings, dispatch, documents, internal, metrics, probes};
-use crate::store::{StoreError, fs::FsStore};
 
-/// Serves an OCI registry from a directory.
+/// How long giving back the lease of the only replica may take.
+const GIVE_BACK: Duration = Duration::from_secs(5);
+
+/// Serves an OCI registry from a directory or a bucket.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The directory that holds everything. Any number of servers may share one.
-    #[arg(long, value_name = "DIR")]
-    root: PathBuf,
+    #[command(flatten)]
+    store: StoreArgs,
     /// Where clients are served.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5000")]
     listen: SocketAddr,
@@ -84,9 +88,19 @@ pub struct Args {
 /// Why there is no registry.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The directory cannot be used.
+    /// The store cannot be used.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(#[from] OpenError),
+    /// Another replica serves a store that only one may serve.
+    #[error(
+        "another replica serves {store}, which does not refuse to create what exists ({why}); run one replica only, and end it before the next begins"
+    )]
+    NotAlone {
+        /// The store.
+        store: String,
+        /// Why only one may.
+        why: String,
+    },
     /// What is in it cannot be used.
     #[error(transparent)]
     Registry(#[from] RegistryError),
@@ -123,7 +137,14 @@ pub enum Error {
 /// Serves until SIGTERM or SIGINT.
 pub async fn run(args: Args) -> Result<(), Error> {
     let signals = Signals::catch().map_err(Error::Signal)?;
-    let registry = patiently(&args.root, open(args.root.clone())).await?;
+    let opened = patiently(&args.store, args.store.open()).await?;
+    let sole = Sole::new(opened.store.clone());
+    if let Some(why) = opened.alone()
+        && !sole.take().await?
+    {
+        return Err(Error::NotAlone { store: opened.name, why });
+    }
+    let registry = patiently(&args.store, Registry::open(opened.store.clone(), Arc::new(System))).await?;
     let serving = certificate(args.tls_cert.as_deref(), args.tls_key.as_deref())?;
     let inside = certificate(args.internal_tls_cert.as_deref(), args.internal_tls_key.as_deref())?;
     let tls = serving.is_some();
@@ -133,7 +154,7 @@ pub async fn run(args: Args) -> Result<(), Error> {
     let settings =
         Settings { external_urls: external_urls(&args, &listener, tls)?, registry_uid: args.registry_uid.clone() };
     let server = Server::new(registry, settings, keys, configured);
-    patiently(&args.root, async {
+    patiently(&args.store, async {
         server.poll_documents().await?;
         server.check_clock().await
     })
@@ -161,7 +182,7 @@ pub async fn run(args: Args) -> Result<(), Error> {
     }
     let address = listener.address().map_err(|source| Error::Listen { address: args.listen, source })?;
     serve(listener, main);
-    tracing::info!(%address, root = %args.root.display(), tls, "serving");
+    tracing::info!(%address, store = %opened.name, tls, "serving");
 
     let certificates = [
         (serving, args.tls_cert.clone(), args.tls_key.clone()),
@@ -170,7 +191,10 @@ pub async fn run(args: Args) -> Result<(), Error> {
     let polls = tokio::spawn(poll(server.clone(), sources, certificates));
     let sweeps = tokio::spawn(sweep(server.clone()));
     let clocks = tokio::spawn(check_clock(server.clone()));
-    signals.wait().await;
+    let lost = tokio::select! {
+        () = signals.wait() => None,
+        why = stays_alone(&opened, &sole) => Some(why),
+    };
     server.drain();
     tracing::info!(seconds = args.drain_seconds, "going away: not ready any more, still serving");
     tokio::time::sleep(Duration::from_secs(args.drain_seconds)).await;
@@ -181,23 +205,49 @@ pub async fn run(args: Args) -> Result<(), Error> {
     sweeps.abort();
     clocks.abort();
     tracing::info!("all requests are finished");
+    if let Some(why) = lost {
+        return Err(Error::NotAlone { store: opened.name, why });
+    }
+    // A store that cannot be reached keeps nobody: then the lease ends by itself.
+    match tokio::time::timeout(GIVE_BACK, sole.give_back()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(error = %chain(&error), "the lease of the only replica was not given back"),
+        Err(_) => tracing::warn!("the lease of the only replica was not given back in time"),
+    }
     Ok(())
 }
 
-async fn open(root: PathBuf) -> Result<Registry, Error> {
-    let opened = tokio::task::spawn_blocking(move || FsStore::open(&root, layout::temporaries())).await;
-    let store = opened.map_err(|error| Error::Thread(std::io::Error::other(error)))??;
-    Ok(Registry::open(Arc::new(store), Arc::new(System)).await?)
+/// Probes the store daily, and holds the lease of its only replica where it may have one only. Returns when another has
+/// it.
+async fn stays_alone(opened: &Opened, sole: &Sole) -> String {
+    loop {
+        match opened.alone() {
+            None => opened.next_probe().await,
+            Some(why) => {
+                tokio::select! {
+                    () = sole.hold() => return why,
+                    () = opened.next_probe() => {}
+                }
+                continue;
+            }
+        }
+        // It could be shared until now.
+        if let Some(why) = opened.alone()
+            && !sole.take().await.unwrap_or(false)
+        {
+            return why;
+        }
+    }
 }
 
-/// Waits for a volume, and says so now and then: one that hangs would be waited for in silence.
-async fn patiently<T>(root: &Path, work: impl Future<Output = T>) -> T {
+/// Waits for a store, and says so now and then: one that hangs would be waited for in silence.
+async fn patiently<T>(store: &StoreArgs, work: impl Future<Output = T>) -> T {
     let mut work = std::pin::pin!(work);
     loop {
         if let Ok(done) = tokio::time::timeout(probes::ANSWERS_WITHIN, &mut work).await {
             return done;
         }
-        tracing::warn!(root = %root.display(), "the volume does not answer; waiting for it");
+        tracing::warn!(%store, "the store does not answer; waiting for it");
     }
 }
 

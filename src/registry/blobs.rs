@@ -27,6 +27,18 @@ impl Registry {
         self.open_content(digest).await?.ok_or_else(unknown)
     }
 
+    /// A URL of the store at which the blob's bytes are, for whom may read them here. None where the store gives none, or
+    /// the bytes are condemned: they might be gone before they are fetched.
+    pub async fn blob_url(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<String>> {
+        let unknown = || RegistryError::BlobUnknown { repository: repository.clone(), digest: digest.clone() };
+        let link = self.current(&Register::Link(repository.clone(), digest.clone())).await?;
+        link.filter(|head| head.is_readable()).ok_or_else(unknown)?;
+        if self.data(digest).await?.is_none() {
+            return Ok(None);
+        }
+        Ok(self.inner.store.redirect(&layout::blob_data(digest)).await?)
+    }
+
     /// Removes the repository's link. The bytes are the collector's.
     pub async fn delete_blob(&self, repository: &RepositoryName, digest: &Digest, author: &Author) -> Result<()> {
         let register = Register::Link(repository.clone(), digest.clone());

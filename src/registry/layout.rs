@@ -7,6 +7,7 @@
 //! regatta/v1/journal/<origin>/<n>                     change records
 //! regatta/v1/journal-floor/<versions>                 how far the journal was trimmed
 //! regatta/v1/hold/<versions>                          who holds the store read-only
+//! regatta/v1/sole/<versions>                          who serves a store that only one may serve
 //! regatta/v1/catalog/<repository>!                    a repository exists
 //! regatta/v1/repositories/<repository>/
 //!     _tags/<tag>!/<versions>                         what a tag is
@@ -94,6 +95,11 @@ pub fn journal_floor() -> Key {
 /// Who holds the store read-only.
 pub fn hold() -> Key {
     ours("hold")
+}
+
+/// Who serves a store that only one may serve.
+pub fn sole() -> Key {
+    ours("sole")
 }
 
 /// The directory of the catalog.

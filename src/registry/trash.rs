@@ -48,12 +48,12 @@ impl Registry {
     /// As [`Self::rescue_data`], and they survive a power cut, whoever published them.
     pub(super) async fn secure_data(&self, digest: &Digest) -> Result<bool> {
         loop {
-            if !self.rescue_data(digest).await? {
-                return Ok(false);
-            }
-            // False: condemned in between.
             if self.inner.store.make_durable(&layout::blob_data(digest)).await? {
                 return Ok(true);
+            }
+            // Condemned, or never there. What is rescued may be condemned again before the next look.
+            if !self.rescue_data(digest).await? {
+                return Ok(false);
             }
         }
     }

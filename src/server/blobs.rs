@@ -18,7 +18,13 @@ pub async fn handle(call: &Call, name: &RepositoryName, digest: &Digest) -> Resu
     match call.parts.method {
         Method::GET => {
             call.authorize(Permission::Pull, name)?;
-            let object = call.server.registry().open_blob(name, digest).await?;
+            let registry = call.server.registry();
+            if registry.store().abilities().redirects
+                && let Some(url) = registry.blob_url(name, digest).await?
+            {
+                return Ok(redirect(digest, &url));
+            }
+            let object = registry.open_blob(name, digest).await?;
             get(call, digest, object)
         }
         Method::HEAD => {
@@ -64,6 +70,17 @@ fn get(call: &Call, digest: &Digest, object: Object) -> Result<Response, Fault> 
         .with_header(header::CONTENT_RANGE, format!("bytes */{size}"))),
         Some(Err(RangeError::Ignored)) | None => Ok(stream(call, object, digest, 0, size)),
     }
+}
+
+/// To the store itself. The URL holds for some minutes and is nobody's to keep.
+fn redirect(digest: &Digest, url: &str) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+    name(&mut response, digest);
+    let headers = response.headers_mut();
+    headers.extend(HeaderValue::try_from(url).ok().map(|url| (header::LOCATION, url)));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 fn stream(call: &Call, object: Object, digest: &Digest, start: u64, length: u64) -> Response {

@@ -14,6 +14,9 @@ use crate::registry::uploads::Upload;
 
 const UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-upload-uuid");
 
+/// What a chunk should have at least (distribution-spec 1.1, "Pushing a blob in chunks").
+const CHUNK_MIN_LENGTH: HeaderName = HeaderName::from_static("oci-chunk-min-length");
+
 /// `/v2/<name>/blobs/uploads/`
 pub async fn begin(call: &Call, name: &RepositoryName, body: Body) -> Result<Response, Fault> {
     if call.parts.method != Method::POST {
@@ -30,7 +33,11 @@ pub async fn begin(call: &Call, name: &RepositoryName, body: Body) -> Result<Res
         return Ok(created(name, &digest));
     }
     let upload = call.server.registry().begin_upload(name, &call.caller.identity.to_string()).await?;
-    Ok(accepted(StatusCode::ACCEPTED, name, &upload))
+    let mut response = accepted(StatusCode::ACCEPTED, name, &upload);
+    if let Some(least) = call.server.registry().store().abilities().least_chunk {
+        response.headers_mut().insert(CHUNK_MIN_LENGTH, least.into());
+    }
+    Ok(response)
 }
 
 /// A mount, where one is asked for and the caller may read the source; `None` makes an upload of it. An unreadable

@@ -1,0 +1,400 @@
+//! Where a registry keeps everything: a directory, or what a store file names. Opened here for `registry` and `gc` alike.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use crate::client::{ClientError, Trust, tls};
+use crate::registry::layout;
+use crate::server::fault::chain;
+use crate::store::bucket::{Bucket, Patience};
+use crate::store::config::{Credentials, Filesystem, NotOne, Place, Secrets, Service, StoreFile};
+use crate::store::fs::FsStore;
+use crate::store::memory::MemoryStore;
+use crate::store::{Exclusive, Store, StoreError};
+
+/// How often it is tried out what a bucket can do: its settings change.
+const PROBE: Duration = Duration::from_hours(24);
+
+/// How long a connection may take to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Which store.
+#[derive(Debug, Clone, clap::Args)]
+#[group(required = true, multiple = false)]
+pub struct StoreArgs {
+    /// The directory that holds everything. Any number of servers may share one.
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+    /// A YAML file that names the store: exactly one of filesystem, memory, s3, gcs, azure, swift, oss, cos, obs.
+    #[arg(long, value_name = "FILE")]
+    store: Option<PathBuf>,
+}
+
+/// Why there is no store.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// It cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A file cannot be read.
+    #[error("{path} cannot be read", path = .path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// A file is not what it should be.
+    #[error("{path} is not {what}: {why}", path = .path.display())]
+    Malformed {
+        /// Which.
+        path: PathBuf,
+        /// What it should be.
+        what: &'static str,
+        /// What is wrong, and where.
+        why: String,
+    },
+    /// A store file that names no store, or several.
+    #[error("{path}: {source}", path = .path.display())]
+    NotOne {
+        /// The file.
+        path: PathBuf,
+        /// Which it names.
+        source: NotOne,
+    },
+    /// A thread has ended.
+    #[error("a thread cannot be run")]
+    Thread(#[source] std::io::Error),
+    /// No client can be made.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+}
+
+/// An open store.
+#[derive(Debug, Clone)]
+pub struct Opened {
+    /// The store.
+    pub store: Store,
+    /// For messages.
+    pub name: String,
+    bucket: Option<Bucket>,
+}
+
+/// The directory or the file.
+impl std::fmt::Display for StoreArgs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { root, store } = self;
+        // Exactly one is given.
+        root.as_ref().or(store.as_ref()).map_or(Ok(()), |path| path.display().fmt(f))
+    }
+}
+
+impl StoreArgs {
+    /// Opens the store, and says what it cannot do.
+    pub async fn open(&self) -> Result<Opened, OpenError> {
+        let opened = match self.place()? {
+            Place::Filesystem(Filesystem { root }) => {
+                let name = root.display().to_string();
+                let opened = tokio::task::spawn_blocking(move || FsStore::open(&root, layout::temporaries())).await;
+                let store = opened.map_err(|error| OpenError::Thread(std::io::Error::other(error)))??;
+                Opened { store: Arc::new(store), name, bucket: None }
+            }
+            Place::Memory => {
+                tracing::warn!("everything is in memory, and gone with this process");
+                Opened { store: Arc::new(MemoryStore::default()), name: "memory".to_owned(), bucket: None }
+            }
+            Place::Bucket(service) => open_bucket(&service).await?,
+        };
+        opened.say();
+        Ok(opened)
+    }
+
+    /// The directory, where it is one that is not there.
+    pub fn missing(&self) -> Result<Option<PathBuf>, OpenError> {
+        match self.place()? {
+            Place::Filesystem(Filesystem { root }) if !root.join(layout::store_identity().as_str()).exists() => {
+                Ok(Some(root))
+            }
+            Place::Filesystem(_) | Place::Memory | Place::Bucket(_) => Ok(None),
+        }
+    }
+
+    fn place(&self) -> Result<Place, OpenError> {
+        match (&self.root, &self.store) {
+            (Some(root), _) => Ok(Place::Filesystem(Filesystem { root: root.clone() })),
+            (None, Some(path)) => read_store_file(path),
+            (None, None) => Ok(Place::Memory),
+        }
+    }
+}
+
+impl Opened {
+    /// Why only one process may write here, if that is so.
+    pub fn alone(&self) -> Option<String> {
+        match self.store.abilities().exclusive {
+            Exclusive::Yes => None,
+            Exclusive::No(why) => Some(why),
+        }
+    }
+
+    fn say(&self) {
+        if let Some(why) = self.alone() {
+            tracing::warn!(
+                store = %self.name, %why,
+                "this store does not refuse to create what exists: one replica only, and collection only in read-only mode"
+            );
+        }
+    }
+
+    /// Waits until it is time, and tries out again what a bucket can do. A directory's time never comes.
+    pub async fn next_probe(&self) {
+        let Some(bucket) = &self.bucket else { return std::future::pending().await };
+        tokio::time::sleep(PROBE).await;
+        match bucket.probe().await {
+            Ok(()) => self.say(),
+            Err(error) => {
+                let error = chain(&error);
+                tracing::error!(store = %self.name, %error, "the bucket's probe failed; what was known of it holds");
+            }
+        }
+    }
+}
+
+async fn open_bucket(service: &Service) -> Result<Opened, OpenError> {
+    let trust = match service.ca_file() {
+        None => Trust::Public,
+        Some(path) => Trust::Also(read(path)?.into_bytes()),
+    };
+    let secrets = secrets(service, &|name| std::env::var(name).ok())?;
+    let bucket =
+        Bucket::open(service, &secrets, http_client(&trust)?, layout::temporaries(), Patience::default()).await?;
+    let name = format!("{} bucket {}", service.name(), service.bucket());
+    Ok(Opened { store: Arc::new(bucket.clone()), name, bucket: Some(bucket) })
+}
+
+/// Sent nowhere but to the service: no redirect is followed, and none of the caller's proxies taken.
+fn http_client(trust: &Trust) -> Result<reqwest::Client, ClientError> {
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls::client_config(trust)?)
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .http1_only()
+        .no_proxy()
+        .user_agent(concat!("regatta/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(ClientError::Build)
+}
+
+fn read(path: &Path) -> Result<String, OpenError> {
+    std::fs::read_to_string(path).map_err(|source| OpenError::Read { path: path.to_path_buf(), source })
+}
+
+fn read_store_file(path: &Path) -> Result<Place, OpenError> {
+    let file: StoreFile = parse(path, &read(path)?, "a store file")?;
+    file.place().map_err(|source| OpenError::NotOne { path: path.to_path_buf(), source })
+}
+
+fn parse<T: serde::de::DeserializeOwned>(path: &Path, text: &str, what: &'static str) -> Result<T, OpenError> {
+    let malformed = |why: String| OpenError::Malformed { path: path.to_path_buf(), what, why };
+    serde_yaml::from_str(text).map_err(|error| malformed(error.to_string()))
+}
+
+/// The credentials that a store file points to. `variable` reads the environment.
+fn secrets(service: &Service, variable: &dyn Fn(&str) -> Option<String>) -> Result<Secrets, OpenError> {
+    match service.credentials() {
+        Credentials::Platform => Ok(Secrets::default()),
+        Credentials::Environment => from_environment(service, variable),
+        Credentials::File(path) => from_file(service, path),
+        Credentials::Directory(path) => from_directory(path),
+    }
+}
+
+fn from_file(service: &Service, path: &Path) -> Result<Secrets, OpenError> {
+    let text = read(path)?;
+    match service {
+        Service::Gcs(_) => Ok(Secrets { service_account_key: Some(text.into()), ..Secrets::default() }),
+        // What is wrong with secrets is not quoted: the parser shows the lines around.
+        Service::S3(_)
+        | Service::Azure(_)
+        | Service::Swift(_)
+        | Service::Oss(_)
+        | Service::Cos(_)
+        | Service::Obs(_) => serde_yaml::from_str(&text).map_err(|error| {
+            let line = error.location().map(|at| format!(" at line {}", at.line())).unwrap_or_default();
+            OpenError::Malformed {
+                path: path.to_path_buf(),
+                what: "a file of credentials",
+                why: format!("a field that is not known, or a value that is no text{line}"),
+            }
+        }),
+    }
+}
+
+/// Every file of the directory, but for those that the kubelet made for itself.
+fn from_directory(path: &Path) -> Result<Secrets, OpenError> {
+    let failed = |source| OpenError::Read { path: path.to_path_buf(), source };
+    let mut fields = serde_json::Map::new();
+    for entry in std::fs::read_dir(path).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with('.') || entry.path().is_dir() {
+            continue;
+        }
+        // A line's end is an editor's, never a secret's.
+        let value = read(&entry.path())?.trim_end_matches(['\n', '\r']).to_owned();
+        fields.insert(name, value.into());
+    }
+    serde_json::from_value(fields.into()).map_err(|error| OpenError::Malformed {
+        path: path.to_path_buf(),
+        what: "a directory of credentials",
+        why: error.to_string(),
+    })
+}
+
+/// The variables that the service's own tools read.
+fn from_environment(service: &Service, variable: &dyn Fn(&str) -> Option<String>) -> Result<Secrets, OpenError> {
+    let get = |name: &str| variable(name).filter(|value| !value.is_empty()).map(SecretString::from);
+    let mut secrets = Secrets::default();
+    match service {
+        Service::S3(_) => {
+            secrets.access_key_id = get("AWS_ACCESS_KEY_ID");
+            secrets.secret_access_key = get("AWS_SECRET_ACCESS_KEY");
+            secrets.session_token = get("AWS_SESSION_TOKEN");
+        }
+        Service::Gcs(_) => {
+            if let Some(path) = variable("GOOGLE_APPLICATION_CREDENTIALS") {
+                secrets.service_account_key = Some(read(Path::new(&path))?.into());
+            }
+        }
+        Service::Azure(_) => {
+            secrets.account_key = get("AZURE_STORAGE_KEY");
+            secrets.sas_token = get("AZURE_STORAGE_SAS_TOKEN");
+        }
+        Service::Swift(_) => {
+            secrets.token = get("OS_AUTH_TOKEN");
+            secrets.username = get("OS_USERNAME");
+            secrets.password = get("OS_PASSWORD");
+            secrets.application_credential_id = get("OS_APPLICATION_CREDENTIAL_ID");
+            secrets.application_credential_secret = get("OS_APPLICATION_CREDENTIAL_SECRET");
+        }
+        Service::Oss(_) => {
+            secrets.access_key_id = get("ALIBABA_CLOUD_ACCESS_KEY_ID");
+            secrets.secret_access_key = get("ALIBABA_CLOUD_ACCESS_KEY_SECRET");
+            secrets.session_token = get("ALIBABA_CLOUD_SECURITY_TOKEN");
+        }
+        Service::Cos(_) => {
+            secrets.access_key_id = get("TENCENTCLOUD_SECRET_ID");
+            secrets.secret_access_key = get("TENCENTCLOUD_SECRET_KEY");
+            secrets.session_token = get("TENCENTCLOUD_TOKEN");
+        }
+        Service::Obs(_) => {
+            secrets.access_key_id = get("HUAWEICLOUD_SDK_AK");
+            secrets.secret_access_key = get("HUAWEICLOUD_SDK_SK");
+        }
+    }
+    Ok(secrets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(text: &str) -> Result<Place, String> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        read_store_file(file.path()).map_err(|error| chain(&error).replace(&file.path().display().to_string(), "FILE"))
+    }
+
+    fn service(text: &str) -> Service {
+        match place(text).unwrap() {
+            Place::Bucket(service) => *service,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_store_file_names_one_store() {
+        assert!(
+            matches!(place("filesystem:\n  root: /data\n"), Ok(Place::Filesystem(it)) if it.root == Path::new("/data"))
+        );
+        assert!(matches!(place("memory: {}\n"), Ok(Place::Memory)));
+        let everything = "s3:\n  bucket: b\n  prefix: p\n  endpoint: http://h:1\n  region: r\n  pathStyle: false\n  \
+            encryption:\n    kms:\n      key: k\n  credentials:\n    file: /f\n  caFile: /ca\n  redirect: true\n";
+        let Service::S3(it) = service(everything) else { panic!("not s3") };
+        assert_eq!((it.bucket.as_str(), it.prefix.as_str(), it.region.as_str()), ("b", "p", "r"));
+        assert!(it.redirect && it.path_style == Some(false));
+        assert!(matches!(it.credentials, Credentials::File(path) if path == Path::new("/f")));
+        assert!(matches!(service("s3: {bucket: b, encryption: AES256, credentials: environment}"), Service::S3(it)
+            if it.encryption == Some(crate::store::config::Encryption::Aes256)
+                && matches!(it.credentials, Credentials::Environment) && it.region == "us-east-1"));
+        for (text, name) in [
+            ("gcs: {bucket: b}", "gcs"),
+            ("azure: {container: b, account: a}", "azure"),
+            (
+                "swift: {container: b, endpoint: 'https://h/v1/AUTH_p', authUrl: 'https://h:5000/v3', project: p}",
+                "swift",
+            ),
+            ("oss: {bucket: b, endpoint: 'https://oss-cn-hangzhou.aliyuncs.com'}", "oss"),
+            ("cos: {bucket: b, endpoint: 'https://cos.ap-guangzhou.myqcloud.com'}", "cos"),
+            ("obs: {bucket: b, endpoint: 'https://obs.cn-north-4.myhuaweicloud.com'}", "obs"),
+        ] {
+            let service = service(text);
+            assert_eq!((service.name(), service.bucket()), (name, "b"));
+            assert!(matches!(service.credentials(), Credentials::Platform));
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_line() {
+        for (text, expected) in [
+            ("s3:\n  bucket: b\n  buckets: c\n", ["buckets", "line 3"]),
+            ("s3:\n  bucket: b\n  redirect: perhaps\n", ["perhaps", "line 3"]),
+            ("s3:\n  region: r\n", ["bucket", "line"]),
+            ("s3:\n  bucket: b\n  credentials: magic\n", ["magic", "line 3"]),
+            ("s4:\n  bucket: b\n", ["s4", "line 1"]),
+            ("{}\n", ["exactly one", "none is"]),
+            ("memory: {}\nfilesystem:\n  root: /data\n", ["exactly one", "filesystem and memory"]),
+        ] {
+            let error = place(text).unwrap_err();
+            assert!(expected.iter().all(|part| error.contains(part)), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn credentials_come_from_a_file_a_directory_or_the_environment() {
+        use secrecy::ExposeSecret as _;
+
+        let exposed = |secrets: &Secrets| {
+            let get = |secret: &Option<SecretString>| secret.as_ref().map(|it| it.expose_secret().to_owned());
+            (get(&secrets.access_key_id).unwrap(), get(&secrets.secret_access_key).unwrap())
+        };
+        let expected = ("id".to_owned(), "canary".to_owned());
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("accessKeyId"), "id").unwrap();
+        std::fs::write(directory.path().join("secretAccessKey"), "canary\n").unwrap();
+        std::fs::create_dir(directory.path().join("..data")).unwrap();
+        let text = format!("s3: {{bucket: b, credentials: {{directory: {}}}}}", directory.path().display());
+        let found = secrets(&service(&text), &|_| None).unwrap();
+        assert_eq!(exposed(&found), expected);
+        assert!(!format!("{found:?}").contains("canary"));
+
+        let file = directory.path().join("..data/keys.yaml");
+        std::fs::write(&file, "accessKeyId: id\nsecretAccessKey: canary\n").unwrap();
+        let text = format!("s3: {{bucket: b, credentials: {{file: {}}}}}", file.display());
+        assert_eq!(exposed(&secrets(&service(&text), &|_| None).unwrap()), expected);
+        std::fs::write(&file, "accessKeyId: id\nsecretAccesKey: canary\n").unwrap();
+        let error = secrets(&service(&text), &|_| None).unwrap_err().to_string();
+        assert!(error.contains("line 2") && !error.contains("canary"), "{error}");
+
+        let variables = |name: &str| match name {
+            "AWS_ACCESS_KEY_ID" => Some("id".to_owned()),
+            "AWS_SECRET_ACCESS_KEY" => Some("canary".to_owned()),
+            _ => None,
+        };
+        let found = secrets(&service("s3: {bucket: b, credentials: environment}"), &variables).unwrap();
+        assert_eq!(exposed(&found), expected);
+    }
+}
