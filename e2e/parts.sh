@@ -5,6 +5,8 @@
 #   parts.sh cluster        all of Kubernetes, CoreDNS, the pause image, and Debian's containerd and friends
 #   parts.sh helm           helm
 #   parts.sh distribution   the registry that benchmarks compare with
+#   parts.sh versitygw      a real S3 server over a directory, for the tests of the bucket stores
+#   parts.sh emulators      of Google Cloud Storage and Azure Blob Storage, likewise; Debian's Node and npm
 #   parts.sh probe          the image of check-cluster.sh's pods
 #   parts.sh all            all of these
 #   parts.sh path NAME...   where a part is (a line each; builds nothing; fails where one is missing)
@@ -51,6 +53,8 @@ stamps_of_helm() {
 	done
 }
 stamps_of_distribution() { stamp github.com/distribution/distribution/v3/version version "$(version distribution github.com/distribution/distribution/v3)"; }
+stamps_of_versitygw() { stamp main Version "$(version versitygw github.com/versity/versitygw)"; }
+stamps_of_fake-gcs() { :; }
 stamps_of_coredns() { :; }
 stamps_of_probe() { :; }
 stamp() { printf -- '-X %s.%s=%s ' "$@"; }
@@ -93,6 +97,20 @@ K=k8s.io/kubernetes/cmd
 API_SERVER=(etcd=go.etcd.io/etcd/server/v3 kube-apiserver="$K/kube-apiserver" kubectl="$K/kubectl")
 THE_REST=(kube-controller-manager="$K/kube-controller-manager" kube-scheduler="$K/kube-scheduler"
 	kube-proxy="$K/kube-proxy" kubelet="$K/kubelet")
+
+# Microsoft's emulator, as its lock file says. No script of a package's is run.
+azurite() {
+	local at
+	at=$(part azurite)
+	at=${at%/node_modules/*}
+	[ ! -d "$at" ] || return 0
+	say "installing azurite (about a minute)"
+	new_work
+	mkdir "$work/azurite"
+	cp "$E2E/azurite/package.json" "$E2E/azurite/package-lock.json" "$work/azurite/"
+	(cd "$work/azurite" && "${NICE[@]}" npm ci --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error >&2) || die "npm ci in $E2E/azurite failed"
+	mv "$work/azurite" "$at"
+}
 
 # The image that cluster.sh's pods begin with: twenty lines of C, so that a pod costs no more than it must.
 pause() {
@@ -148,19 +166,25 @@ make_target() {
 		;;
 	helm) locked helm go_build helm '1 min' helm=helm.sh/helm/v3/cmd/helm ;;
 	distribution) locked distribution go_build distribution '90 s' registry=github.com/distribution/distribution/v3/cmd/registry ;;
+	versitygw) locked versitygw go_build versitygw '90 s' versitygw=github.com/versity/versitygw/cmd/versitygw ;;
+	emulators)
+		locked fake-gcs go_build fake-gcs '2 min' fake-gcs-server=github.com/fsouza/fake-gcs-server
+		locked packages packages nodejs=node npm=npm
+		locked azurite azurite
+		;;
 	probe)
 		locked probe go_build probe '10 s' probe=regatta.dev/e2e/probe
 		locked probe image probe "$PROBE_IMAGE"
 		;;
 	all)
 		local each
-		for each in api-server cluster helm distribution probe; do make_target "$each"; done
+		for each in api-server cluster helm distribution versitygw emulators probe; do make_target "$each"; done
 		;;
 	*) die "there is no target named $1; see the head of $0" ;;
 	esac
 }
 
-[ $# -gt 0 ] || die "say what: api-server, cluster, helm, distribution, all, or path NAME"
+[ $# -gt 0 ] || die "say what: api-server, cluster, helm, distribution, versitygw, emulators, all, or path NAME"
 if [ "$1" = path ]; then
 	shift
 	for name in "$@"; do

@@ -35,6 +35,23 @@ mod replicate_defects;
 #[path = "it/replicate_follow.rs"]
 mod replicate_follow;
 
+#[path = "it/stores_commands.rs"]
+mod stores_commands;
+#[path = "it/stores_emulators.rs"]
+mod stores_emulators;
+#[path = "it/stores_fake.rs"]
+mod stores_fake;
+#[path = "it/stores_registry.rs"]
+mod stores_registry;
+#[path = "it/stores_s3.rs"]
+mod stores_s3;
+#[path = "it/stores_services.rs"]
+mod stores_services;
+#[path = "it/stores_suite.rs"]
+mod stores_suite;
+#[path = "it/stores_support.rs"]
+mod stores_support;
+
 #[path = "it/survival_acts.rs"]
 mod survival_acts;
 #[path = "it/survival_checker.rs"]

@@ -118,17 +118,30 @@ impl Fixture {
     pub async fn start_judged(judge: impl Fn(Operation, &Key) -> bool + Send + Sync + 'static) -> Self {
         let root = Arc::new(tempfile::tempdir().unwrap());
         let store = FaultyStore::new(fs_store(&root), judge);
-        let fixture = Self::over(root, Arc::new(store), KeySet::generate(), Arc::new(System)).await;
+        let fixture = Self::serve(root, Arc::new(store), KeySet::generate(), Arc::new(System)).await;
         fixture.put_access(&document(1, 1)).await.unwrap();
         fixture
     }
 
-    async fn open(root: Arc<TempDir>, keys: KeySet, time: Arc<dyn TimeSource>) -> Self {
-        let store = fs_store(&root);
-        Self::over(root, store, keys, time).await
+    /// With everybody's role in force, over a store of the test's.
+    pub async fn over(store: Store) -> Self {
+        let root = Arc::new(tempfile::tempdir().unwrap());
+        let fixture = Self::serve(root, store, KeySet::generate(), Arc::new(System)).await;
+        fixture.put_access(&document(1, 1)).await.unwrap();
+        fixture
     }
 
-    async fn over(root: Arc<TempDir>, store: Store, keys: KeySet, time: Arc<dyn TimeSource>) -> Self {
+    /// Another replica with the same keys, over a store of the test's that holds the same.
+    pub async fn replica_over(&self, store: Store) -> Self {
+        Self::serve(Arc::clone(&self.root), store, self.keys.clone(), Arc::new(System)).await
+    }
+
+    async fn open(root: Arc<TempDir>, keys: KeySet, time: Arc<dyn TimeSource>) -> Self {
+        let store = fs_store(&root);
+        Self::serve(root, store, keys, time).await
+    }
+
+    async fn serve(root: Arc<TempDir>, store: Store, keys: KeySet, time: Arc<dyn TimeSource>) -> Self {
         let registry = Registry::open(store, time).await.unwrap();
         let configured =
             Configured { htpasswd: people(), admins: [Identity::htpasswd("root")].into(), ..Configured::default() };

@@ -1,0 +1,166 @@
+//! `regatta registry` and `regatta gc` on a bucket, as processes.
+
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use regatta::oci::Digest;
+use reqwest::StatusCode;
+use tempfile::TempDir;
+
+use crate::stores_support::{Fault, S3Server, client};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_regatta");
+const PASSWORD: &str = "of-the-administrator";
+
+/// A store file, its credentials beside it, and a password.
+struct Files {
+    directory: TempDir,
+}
+
+impl Files {
+    fn new(url: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs::create_dir(at("keys")).unwrap();
+        fs::write(at("keys/accessKeyId"), "for-tests").unwrap();
+        fs::write(at("keys/secretAccessKey"), "for-tests-only\n").unwrap();
+        fs::write(at("password"), PASSWORD).unwrap();
+        let keys = at("keys");
+        let text =
+            format!("s3:\n  bucket: images\n  endpoint: {url}\n  credentials:\n    directory: {}\n", keys.display());
+        fs::write(at("store.yaml"), text).unwrap();
+        Self { directory }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+}
+
+fn command(name: &str, store: &Path) -> Command {
+    let mut command = Command::new(BINARY);
+    command.arg(name).arg("--store").arg(store).env("REGATTA_LOG", "info");
+    command
+}
+
+struct Served {
+    url: String,
+    process: Child,
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Served {
+    async fn start(files: &Files) -> Self {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let log = fs::File::create(files.path("log")).unwrap();
+        let process = command("registry", &files.path("store.yaml"))
+            .args(["--listen", &format!("127.0.0.1:{port}"), "--grace-seconds", "1"])
+            .arg("--admin-password-file")
+            .arg(files.path("password"))
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut served = Self { url: format!("http://127.0.0.1:{port}"), process };
+        let deadline = tokio::time::Instant::now() + Duration::from_mins(1);
+        loop {
+            let ready = client().get(format!("{}/readyz", served.url)).send().await;
+            if ready.is_ok_and(|answer| answer.status().is_success()) {
+                return served;
+            }
+            let log = fs::read_to_string(files.path("log")).unwrap();
+            assert!(served.process.try_wait().unwrap().is_none(), "it ended: {log}");
+            assert!(tokio::time::Instant::now() < deadline, "it is not ready: {log}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn push(&self, bytes: &'static [u8]) -> reqwest::Response {
+        let digest = Digest::sha256(bytes);
+        let request = client().post(format!("{}/v2/app/blobs/uploads/?digest={digest}", self.url));
+        request.basic_auth("admin", Some(PASSWORD)).body(bytes).send().await.unwrap()
+    }
+
+    async fn get(&self, bytes: &'static [u8]) -> reqwest::Response {
+        let digest = Digest::sha256(bytes);
+        let request = client().get(format!("{}/v2/app/blobs/{digest}", self.url));
+        request.basic_auth("admin", Some(PASSWORD)).send().await.unwrap()
+    }
+
+    /// Ends it as Kubernetes does.
+    fn end(mut self) {
+        let pid = self.process.id().to_string();
+        assert!(Command::new("kill").args(["-s", "TERM", &pid]).status().unwrap().success());
+        assert!(self.process.wait().unwrap().success());
+    }
+}
+
+fn collect(files: &Files) -> Output {
+    command("gc", &files.path("store.yaml")).args(["--grace-period", "0s", "--undelete-window", "0s"]).output().unwrap()
+}
+
+#[tokio::test]
+async fn a_registry_is_served_from_a_bucket_and_its_garbage_is_collected() {
+    let server = S3Server::start().await;
+    let files = Files::new(&server.url);
+    // A collector makes no registry of a bucket that is none.
+    let none = collect(&files);
+    assert!(!none.status.success());
+    let text = String::from_utf8(none.stderr).unwrap();
+    assert!(text.contains("`s3 bucket images` is not the store of a registry"), "{text}");
+
+    let first = Served::start(&files).await;
+    assert_eq!(first.push(b"content").await.status(), StatusCode::CREATED);
+    assert!(server.file("docker/registry/v2/blobs").exists(), "where Distribution puts it");
+    first.end();
+    let again = Served::start(&files).await;
+    assert_eq!(again.get(b"content").await.text().await.unwrap(), "content");
+    // No manifest needs the blob.
+    let collected = collect(&files);
+    assert!(collected.status.success(), "{}", String::from_utf8_lossy(&collected.stderr));
+    let freed = String::from_utf8(collected.stdout).unwrap();
+    assert!(freed.contains("purged: 0 manifests, 1 links, 1 blobs"), "{freed}");
+    assert_eq!(again.get(b"content").await.status(), StatusCode::NOT_FOUND);
+    assert_eq!(again.push(b"content").await.status(), StatusCode::CREATED);
+    assert_eq!(again.get(b"content").await.text().await.unwrap(), "content");
+    let log = fs::read_to_string(files.path("log")).unwrap();
+    assert!(!log.contains("one replica only"), "{log}");
+    assert!(!log.contains("for-tests-only"), "a secret is in the log: {log}");
+}
+
+// More threads than one: the proxy serves while this one waits for the process to end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bucket_that_does_not_refuse_says_so_at_boot() {
+    let server = S3Server::start().await;
+    let proxy = server.proxy().await;
+    proxy.plan(|head| if head.is_conditional() { Fault::Forget } else { Fault::None });
+    let files = Files::new(&proxy.url);
+    let registry = Served::start(&files).await;
+    let log = fs::read_to_string(files.path("log")).unwrap();
+    assert!(log.contains("one replica only, and collection only in read-only mode"), "{log}");
+    assert_eq!(registry.push(b"content").await.status(), StatusCode::CREATED);
+    assert_eq!(registry.get(b"content").await.text().await.unwrap(), "content");
+    assert!(server.file("regatta/v1/sole").exists(), "its lease");
+    registry.end();
+}
+
+#[test]
+fn a_store_file_that_is_wrong_is_refused_with_the_line() {
+    let files = Files::new("http://127.0.0.1:1");
+    let path = files.path("store.yaml");
+    fs::write(&path, "s3:\n  bucket: images\n  buckets: images\n").unwrap();
+    let mut child = command("registry", &path).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut text = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+    assert!(!child.wait().unwrap().success());
+    assert!(text.contains("buckets") && text.contains("line 3"), "{text}");
+}

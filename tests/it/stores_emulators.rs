@@ -1,0 +1,179 @@
+//! Emulators of the services that cannot run here, where there is one: fake-gcs-server of Google Cloud Storage, Azurite
+//! (Microsoft's own) of Azure Blob Storage.
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use futures::TryStreamExt as _;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use regatta::store::bucket::Bucket;
+use regatta::store::config::{Azure, Credentials, Gcs, Secrets, Service};
+use regatta::store::{Backend as _, Durability, Exclusive, Key, Published, Store};
+use tempfile::TempDir;
+
+use crate::stores_suite::suite;
+use crate::stores_support::{client, impatient, program};
+
+const ACCOUNT: &str = "account";
+const ACCOUNT_KEY: &[u8] = b"for-tests-only";
+
+/// A program that answers on a port.
+struct Emulator {
+    url: String,
+    process: Child,
+    _home: TempDir,
+}
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Emulator {
+    /// Starts what `command` makes for a port and a directory.
+    async fn start(command: impl Fn(u16, &TempDir) -> Command) -> Self {
+        // The port may be taken between the two: then the program ends, and another one is tried.
+        for _ in 0..5 {
+            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let home = tempfile::tempdir().unwrap();
+            let mut command = command(port, &home);
+            let process = command.current_dir(home.path()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            let mut emulator = Self { url: format!("http://127.0.0.1:{port}"), process, _home: home };
+            if emulator.is_up(port).await {
+                return emulator;
+            }
+        }
+        panic!("the emulator does not start");
+    }
+
+    async fn is_up(&mut self, port: u16) -> bool {
+        let deadline = tokio::time::Instant::now() + Duration::from_mins(1);
+        while tokio::time::Instant::now() < deadline && self.process.try_wait().unwrap().is_none() {
+            if tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        false
+    }
+}
+
+fn key(text: &str) -> Key {
+    Key::new(text).unwrap()
+}
+
+/// What the suite does, and what only long listings and an object of this many bytes show.
+async fn check(service: Service, secrets: Secrets, size: usize) {
+    let bucket = Bucket::open(&service, &secrets, client(), key("tmp"), impatient()).await.unwrap();
+    assert_eq!(bucket.abilities().exclusive, Exclusive::Yes);
+    suite::run(&(Arc::new(bucket.clone()) as Store)).await;
+    a_large_object_is_published_once(&bucket, size).await;
+    long_listings_are_paged(&bucket).await;
+}
+
+async fn a_large_object_is_published_once(bucket: &Bucket, size: usize) {
+    let (temporary, name) = (key("tmp/large"), key("data/large"));
+    let content: Vec<u8> = (0..size).map(|at| u8::try_from((at / 7 + at / 65_536) % 251).unwrap()).collect();
+    let mut writer = bucket.temporary(&temporary).await.unwrap();
+    for chunk in content.chunks(1_000_000) {
+        writer.write(Bytes::copy_from_slice(chunk)).await.unwrap();
+    }
+    assert_eq!(writer.finish(Durability::Durable).await.unwrap(), content.len() as u64);
+    assert_eq!(bucket.publish(&temporary, &name, Durability::Durable).await.unwrap(), Published::Created);
+    assert_eq!(bucket.publish(&temporary, &name, Durability::Durable).await.unwrap(), Published::Exists);
+    for (start, length) in [(0, size as u64), (1_234_567, 5_000_000)] {
+        let object = bucket.open(&name).await.unwrap().unwrap();
+        let chunks: Vec<Bytes> = object.stream(start, length).try_collect().await.unwrap();
+        let range = usize::try_from(start).unwrap()..usize::try_from(start + length).unwrap();
+        assert!(chunks.concat() == content[range], "{start}, {length}");
+    }
+}
+
+async fn long_listings_are_paged(bucket: &Bucket) {
+    let names: Vec<String> = (0..120).map(|n| format!("n{n:03}")).collect();
+    for name in &names {
+        bucket.put_new(&key(&format!("many/{name}!/x")), "".into(), Durability::Volatile).await.unwrap();
+    }
+    let (mut listed, mut after) = (Vec::new(), None::<String>);
+    loop {
+        let page = bucket.children(&key("many"), after.as_deref(), 50).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some(format!("{}/", last.name));
+        listed.extend(page.into_iter().map(|child| child.name.trim_end_matches('!').to_owned()));
+    }
+    assert_eq!(listed, names);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_emulator_of_google_cloud_storage() {
+    let emulator = Emulator::start(|port, home| {
+        let bucket = home.path().join("images");
+        std::fs::create_dir_all(bucket).unwrap();
+        let mut command = Command::new(program("emulators", "fake-gcs-server"));
+        command.args(["-scheme", "http", "-host", "127.0.0.1", "-backend", "memory", "-port", &port.to_string()]);
+        command.args(["-external-url", &format!("http://127.0.0.1:{port}")]).arg("-data").arg(home.path());
+        command
+    })
+    .await;
+    let service = Service::Gcs(Gcs {
+        bucket: "images".into(),
+        prefix: "city".into(),
+        endpoint: Some(emulator.url.clone()),
+        credentials: Credentials::Directory("unused".into()),
+        ca_file: None,
+        redirect: false,
+    });
+    // Not in parts: the emulator does not know the XML API's multipart uploads.
+    check(service, Secrets { token: Some("for-tests".into()), ..Secrets::default() }, 7_000_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_emulator_of_azure_blob_storage() {
+    let emulator = Emulator::start(|port, _| {
+        let mut command = Command::new(program("emulators", "azurite"));
+        command.args(["--blobHost", "127.0.0.1", "--blobPort", &port.to_string()]);
+        command.args(["--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry", "--silent"]);
+        command.env("AZURITE_ACCOUNTS", format!("{ACCOUNT}:{}", STANDARD.encode(ACCOUNT_KEY)));
+        command
+    })
+    .await;
+    let endpoint = format!("{}/{ACCOUNT}", emulator.url);
+    create_container(&endpoint).await;
+    let service = Service::Azure(Azure {
+        container: "images".into(),
+        account: ACCOUNT.into(),
+        prefix: "city".into(),
+        endpoint: Some(endpoint),
+        credentials: Credentials::Directory("unused".into()),
+        ca_file: None,
+        redirect: false,
+    });
+    check(
+        service,
+        Secrets { account_key: Some(STANDARD.encode(ACCOUNT_KEY).into()), ..Secrets::default() },
+        20_000_000,
+    )
+    .await;
+}
+
+/// Signed with the account's key ("Authorize with Shared Key" of the REST reference): nothing of ours makes containers.
+async fn create_container(endpoint: &str) {
+    let date = jiff::Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    let (version, empty) = ("2021-12-02", "\n".repeat(12));
+    let signed =
+        format!("PUT{empty}x-ms-date:{date}\nx-ms-version:{version}\n/{ACCOUNT}/{ACCOUNT}/images\nrestype:container");
+    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(ACCOUNT_KEY).unwrap();
+    mac.update(signed.as_bytes());
+    let signature = STANDARD.encode(mac.finalize().into_bytes());
+    let request = client().put(format!("{endpoint}/images?restype=container")).header("x-ms-date", date);
+    let request = request.header("x-ms-version", version).header("content-length", "0");
+    let answer = request.header("authorization", format!("SharedKey {ACCOUNT}:{signature}")).send().await.unwrap();
+    assert_eq!(answer.status(), 201, "{}", answer.text().await.unwrap());
+}

@@ -1,0 +1,244 @@
+//! The services that cannot run here: the suite over each, and how each is asked.
+
+use std::sync::Arc;
+
+use regatta::store::bucket::Bucket;
+use regatta::store::config::{Azure, Cos, Credentials, Gcs, Obs, Oss, Secrets, Service, Swift};
+use regatta::store::{Backend as _, Durability, Exclusive, Key, Store};
+
+use crate::stores_fake::{Asked, Dialect, Fake};
+use crate::stores_suite::suite;
+use crate::stores_support::impatient;
+
+const PREFIX: &str = "city";
+
+fn service(dialect: Dialect) -> Service {
+    let (bucket, prefix) = ("images".to_owned(), PREFIX.to_owned());
+    let credentials = Credentials::Directory("unused".into());
+    let (ca_file, redirect) = (None, false);
+    match dialect {
+        Dialect::Gcs => {
+            let endpoint = Some("http://storage.example.test".into());
+            Service::Gcs(Gcs { bucket, prefix, endpoint, credentials, ca_file, redirect })
+        }
+        Dialect::Azure => {
+            let (account, endpoint) = ("account".into(), Some("http://account.blob.example.test".into()));
+            Service::Azure(Azure { container: bucket, account, prefix, endpoint, credentials, ca_file, redirect })
+        }
+        Dialect::Oss => {
+            let endpoint = "http://oss.example.test".into();
+            let (path_style, encryption) = (false, None);
+            Service::Oss(Oss { bucket, prefix, endpoint, path_style, encryption, credentials, ca_file, redirect })
+        }
+        Dialect::Cos => {
+            let endpoint = "http://cos.example.test".into();
+            Service::Cos(Cos { bucket, prefix, endpoint, credentials, ca_file, redirect })
+        }
+        Dialect::Obs => {
+            // A name that is bound to the bucket.
+            let endpoint = "http://images.example.test".into();
+            Service::Obs(Obs { bucket, prefix, endpoint, credentials, ca_file, redirect })
+        }
+        Dialect::Swift => Service::Swift(Swift {
+            container: bucket,
+            prefix,
+            endpoint: "http://swift.example.test/v1/AUTH_project".into(),
+            auth_url: Some("http://keystone.example.test:5000/v3".into()),
+            user_domain: "Default".into(),
+            project: Some("project".into()),
+            project_domain: "Default".into(),
+            credentials,
+            ca_file,
+        }),
+    }
+}
+
+fn secrets() -> Secrets {
+    Secrets {
+        access_key_id: Some("id".into()),
+        secret_access_key: Some("canary-secret".into()),
+        account_key: Some("Y2FuYXJ5LXNlY3JldA==".into()),
+        username: Some("user".into()),
+        password: Some("canary-secret".into()),
+        ..Secrets::default()
+    }
+}
+
+fn secrets_of(dialect: Dialect) -> Secrets {
+    match dialect {
+        // A token, so that nobody asks Google for one.
+        Dialect::Gcs => Secrets { token: Some("canary-secret".into()), ..Secrets::default() },
+        _ => secrets(),
+    }
+}
+
+async fn open(fake: &Fake, dialect: Dialect) -> Bucket {
+    let scratch = Key::new("tmp").unwrap();
+    Bucket::open(&service(dialect), &secrets_of(dialect), fake.client(), scratch, impatient()).await.unwrap()
+}
+
+/// The suite over a service; whether it refuses what exists; and what a creation, a publication, a listing and a read
+/// look like on the wire.
+async fn check(dialect: Dialect, exclusive: bool, wire: impl Fn(&Wire)) {
+    let fake = Fake::start(dialect).await;
+    let bucket = open(&fake, dialect).await;
+    assert_eq!(bucket.abilities().exclusive == Exclusive::Yes, exclusive, "{:?}", bucket.abilities());
+    suite::run(&(Arc::new(bucket.clone()) as Store)).await;
+    fake.asked();
+    let key = |text: &str| Key::new(text).unwrap();
+    bucket.put_new(&key("dir/a b+!"), "value".into(), Durability::Durable).await.unwrap();
+    let create = fake.asked();
+    bucket.publish(&key("dir/a b+!"), &key("dir/copy"), Durability::Durable).await.unwrap();
+    let publish = fake.asked();
+    let children = bucket.children(&key("dir"), Some("a b+!"), 1).await.unwrap();
+    assert_eq!(children.iter().map(|child| child.name.as_str()).collect::<Vec<_>>(), ["copy"]);
+    let list = fake.asked();
+    assert_eq!(bucket.read(&key("dir/copy")).await.unwrap().unwrap(), "value");
+    let read = fake.asked();
+    bucket.delete(&key("dir/copy")).await.unwrap();
+    let delete = fake.asked();
+    wire(&Wire { create, publish, list, read, delete });
+}
+
+struct Wire {
+    create: Vec<Asked>,
+    publish: Vec<Asked>,
+    list: Vec<Asked>,
+    read: Vec<Asked>,
+    delete: Vec<Asked>,
+}
+
+fn lines(asked: &[Asked]) -> Vec<String> {
+    asked.iter().map(Asked::line).collect()
+}
+
+#[tokio::test]
+async fn google_cloud_storage() {
+    check(Dialect::Gcs, true, |wire| {
+        // The library sends what is conditional as a resumable upload: begun, then sent.
+        let upload = "storage.example.test/upload/storage/v1/b/images/o";
+        assert_eq!(lines(&wire.create), [format!("POST {upload}"), format!("PUT {upload}")]);
+        assert_eq!(wire.create[0].query["name"], "city/dir/a b+!");
+        assert_eq!(wire.create[0].query["ifGenerationMatch"], "0");
+        assert_eq!(wire.create[0].header("authorization"), "Bearer canary-secret");
+        assert_eq!(wire.create[1].body, "value");
+        let copy = wire.publish.last().unwrap();
+        assert_eq!(
+            copy.line(),
+            "POST storage.example.test/storage/v1/b/images/o/city/dir/a b+!/rewriteTo/b/images/o/city/dir/copy"
+        );
+        assert_eq!(copy.query["ifGenerationMatch"], "0");
+        assert_eq!(lines(&wire.list), ["GET storage.example.test/storage/v1/b/images/o"]);
+        let list = &wire.list[0].query;
+        assert_eq!((list["prefix"].as_str(), list["startOffset"].as_str()), ("city/dir/", "city/dir/a b+!"));
+        assert_eq!(lines(&wire.read), ["GET storage.example.test/storage/v1/b/images/o/city/dir/copy"]);
+        assert_eq!(
+            wire.delete.last().unwrap().line(),
+            "DELETE storage.example.test/storage/v1/b/images/o/city/dir/copy"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn azure_blob_storage() {
+    check(Dialect::Azure, true, |wire| {
+        assert_eq!(lines(&wire.create), ["PUT account.blob.example.test/images/city/dir/a b+!"]);
+        assert_eq!(wire.create[0].header("if-none-match"), "*");
+        let copy = wire.publish.last().unwrap();
+        assert_eq!(copy.line(), "PUT account.blob.example.test/images/city/dir/copy");
+        assert_eq!(copy.header("if-none-match"), "*");
+        assert!(copy.header("x-ms-copy-source").starts_with("http://account.blob.example.test/images/city/dir/a%20b"));
+        // It cannot begin after a name: what comes before is passed over.
+        assert_eq!(wire.list[0].line(), "GET account.blob.example.test/images");
+        assert_eq!(wire.list[0].query["prefix"], "city/dir/");
+        assert_eq!(lines(&wire.read), ["GET account.blob.example.test/images/city/dir/copy"]);
+        assert_eq!(wire.delete.last().unwrap().line(), "DELETE account.blob.example.test/images/city/dir/copy");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn alibaba_oss() {
+    check(Dialect::Oss, true, |wire| {
+        assert_eq!(lines(&wire.create), ["PUT images.oss.example.test/city/dir/a b+!"]);
+        assert_eq!(wire.create[0].header("x-oss-forbid-overwrite"), "true");
+        // The library's copy has no condition: the bytes are sent again.
+        let last = wire.publish.last().unwrap();
+        assert_eq!(last.line(), "PUT images.oss.example.test/city/dir/copy");
+        assert_eq!((last.header("x-oss-forbid-overwrite"), last.body.as_ref()), ("true", b"value".as_slice()));
+        assert_eq!(lines(&wire.list), ["GET images.oss.example.test/"]);
+        assert_eq!(wire.list[0].query["start-after"], "city/dir/a b+!");
+        assert_eq!(wire.delete.last().unwrap().line(), "DELETE images.oss.example.test/city/dir/copy");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn tencent_cos() {
+    check(Dialect::Cos, true, |wire| {
+        assert_eq!(lines(&wire.create), ["PUT images.cos.example.test/city/dir/a b+!"]);
+        assert_eq!(wire.create[0].header("x-cos-forbid-overwrite"), "true");
+        let copy = wire.publish.last().unwrap();
+        assert_eq!(copy.line(), "PUT images.cos.example.test/city/dir/copy");
+        assert_eq!(copy.header("x-cos-forbid-overwrite"), "true");
+        assert!(copy.header("x-cos-copy-source").contains("/city/dir/a%20b"));
+        assert_eq!(wire.list[0].line(), "GET images.cos.example.test/");
+        assert_eq!(wire.delete.last().unwrap().line(), "DELETE images.cos.example.test/city/dir/copy");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn huawei_obs() {
+    check(Dialect::Obs, false, |wire| {
+        // Looked for first, by the only process that writes.
+        let create = lines(&wire.create);
+        assert_eq!(create, ["GET images.example.test/city/dir/a b+!", "PUT images.example.test/city/dir/a b+!"]);
+        let copy = wire.publish.last().unwrap();
+        assert_eq!(copy.line(), "PUT images.example.test/city/dir/copy");
+        assert!(copy.header("x-obs-copy-source").contains("/city/dir/a%20b"));
+        assert_eq!(wire.delete.last().unwrap().line(), "DELETE images.example.test/city/dir/copy");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn openstack_swift_with_keystone() {
+    check(Dialect::Swift, false, |wire| {
+        let place = "swift.example.test/v1/AUTH_project/images";
+        assert_eq!(lines(&wire.create), [format!("GET {place}/city/dir/a b+!"), format!("PUT {place}/city/dir/a b+!")]);
+        assert_eq!(wire.publish.last().unwrap().line(), format!("PUT {place}/city/dir/copy"));
+        assert!(wire.publish.last().unwrap().header("x-copy-from").contains("images/city/dir/a%20b"));
+        assert_eq!(wire.list[0].query["marker"], "city/dir/a b+!");
+        assert_eq!(wire.delete.last().unwrap().line(), format!("DELETE {place}/city/dir/copy"));
+    })
+    .await;
+}
+
+/// The password goes to Keystone and nowhere else, and its token is used until it ends.
+#[tokio::test]
+async fn keystone_is_asked_once() {
+    let fake = Fake::start(Dialect::Swift).await;
+    let bucket = open(&fake, Dialect::Swift).await;
+    bucket.now().await.unwrap();
+    let (keystone, swift): (Vec<_>, Vec<_>) =
+        fake.asked().into_iter().partition(|asked| asked.host == "keystone.example.test");
+    assert_eq!(lines(&keystone), ["POST keystone.example.test/v3/auth/tokens"]);
+    let body: serde_json::Value = serde_json::from_slice(&keystone[0].body).unwrap();
+    assert_eq!(body["auth"]["identity"]["password"]["user"]["name"], "user");
+    assert_eq!(body["auth"]["scope"]["project"]["name"], "project");
+    assert!(swift.len() > 3 && swift.iter().all(|asked| !format!("{asked:?}").contains("canary")));
+}
+
+/// As OSS and COS do in buckets with versions.
+#[tokio::test]
+async fn services_that_forget_the_condition_are_found_out() {
+    for dialect in [Dialect::Gcs, Dialect::Azure, Dialect::Oss, Dialect::Cos] {
+        let fake = Fake::start(dialect).await;
+        fake.forget_conditions();
+        let bucket = open(&fake, dialect).await;
+        assert!(matches!(bucket.abilities().exclusive, Exclusive::No(_)), "{dialect:?}");
+        suite::run(&(Arc::new(bucket) as Store)).await;
+    }
+}
