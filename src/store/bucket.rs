@@ -16,6 +16,7 @@ mod keystone;
 mod list;
 mod probe;
 mod read;
+mod segments;
 mod services;
 mod transport;
 mod write;
@@ -116,7 +117,7 @@ impl Bucket {
         let (operator, keystone) =
             opened.map_err(|error| StoreError::Unsuitable { path: name.clone(), why: text(&error) })?;
         let seen = Arc::new(Seen::default());
-        let transport = Observed::new(client, Arc::clone(&seen), keystone);
+        let transport = Observed::new(client, Arc::clone(&seen), keystone, matches!(service, Service::Swift(_)));
         let context = OperationContext::new().with_http_transport(HttpTransporter::new(transport));
         let bucket = Self::over(operator.with_context(context), name, scratch, patience, service.redirect(), seen);
         bucket.probe().await?;

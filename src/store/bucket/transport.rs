@@ -11,6 +11,7 @@ use opendal::{Buffer, HttpBody, HttpTransport};
 use opendal_http_transport_reqwest::ReqwestTransport;
 
 use super::keystone::Keystone;
+use super::segments::Segments;
 
 tokio::task_local! {
     /// How many pages of a listing came, while one is read: entries of two pages are not in one order.
@@ -128,11 +129,14 @@ pub(super) struct Observed {
     inner: ReqwestTransport,
     seen: Arc<Seen>,
     keystone: Option<Keystone>,
+    /// Swift's only.
+    segments: Option<Segments>,
 }
 
 impl Observed {
-    pub(super) fn new(client: reqwest::Client, seen: Arc<Seen>, keystone: Option<Keystone>) -> Self {
-        Self { inner: ReqwestTransport::new(client), seen, keystone }
+    pub(super) fn new(client: reqwest::Client, seen: Arc<Seen>, keystone: Option<Keystone>, is_swift: bool) -> Self {
+        let segments = is_swift.then(Segments::default);
+        Self { inner: ReqwestTransport::new(client), seen, keystone, segments }
     }
 }
 
@@ -153,10 +157,14 @@ impl HttpTransport for Observed {
 }
 
 impl Observed {
-    async fn send(&self, request: Request<Buffer>) -> opendal::Result<Response<HttpBody>> {
+    async fn send(&self, mut request: Request<Buffer>) -> opendal::Result<Response<HttpBody>> {
         self.seen.count(&request);
         let lists = matches!(request.extensions().get::<Operation>(), Some(Operation::List));
+        let asked = self.segments.as_ref().map(|segments| segments.before(&mut request)).transpose()?;
         let response = self.inner.fetch(request).await?;
+        if let (Some(segments), Some(asked)) = (&self.segments, asked) {
+            segments.after(asked, &response);
+        }
         self.seen.note_date(&response);
         if lists && response.status().is_success() {
             let _ = PAGES.try_with(|pages| pages.set(pages.get() + 1));
