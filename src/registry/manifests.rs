@@ -253,12 +253,13 @@ impl Registry {
                 };
                 let link = Register::Link(repository.clone(), named.digest.clone());
                 let child = Register::Manifest(repository.clone(), named.digest.clone());
-                self.rescue(&link, author, ticket).await?;
-                let rescued = self.rescue(&child, author, ticket).await?;
+                let (link_head, _) = self.rescue(&link, author, ticket).await?;
+                let (child_head, rescued) = self.rescue(&child, author, ticket).await?;
                 let required = !named.media_type.is_non_distributable();
                 // The register too, not only the bytes: a client may have deleted the link since the first look.
                 let is_child = manifest.manifests.iter().any(|other| other.digest == named.digest);
-                let is_set = self.secure(&link).await? || (is_child && self.secure(&child).await?);
+                let is_set =
+                    self.secure(&link, link_head).await? || (is_child && self.secure(&child, child_head).await?);
                 if required && depth == 0 && !is_set {
                     return Err(missing());
                 }
@@ -274,22 +275,25 @@ impl Registry {
         })
     }
 
-    /// Whether a register is set, and will be after a power cut: what is put on top of it must not be left without it.
-    async fn secure(&self, register: &Register) -> Result<bool> {
-        let Some(head) = self.head_if_set(register).await? else { return Ok(false) };
+    /// Whether a register is set by its head, and will be after a power cut: what is put on top of it must not be left
+    /// without it.
+    async fn secure(&self, register: &Register, head: Option<Head>) -> Result<bool> {
+        let Some(head) = head.filter(Head::is_set) else { return Ok(false) };
         self.make_durable(register, &head).await?;
         Ok(true)
     }
 
-    /// Sets a register that is condemned; true where it was.
-    async fn rescue(&self, register: &Register, author: &Author, ticket: &Ticket) -> Result<bool> {
+    /// Sets a register that is condemned. Answers its head, and whether it was.
+    async fn rescue(&self, register: &Register, author: &Author, ticket: &Ticket) -> Result<(Option<Head>, bool)> {
         loop {
-            let Some(head) = self.head(register).await?.filter(|head| head.entry.op == Op::Condemn) else {
-                return Ok(false);
+            let head = self.head(register).await?;
+            let Some(condemned) = head.as_ref().filter(|head| head.entry.op == Op::Condemn) else {
+                return Ok((head, false));
             };
-            let draft = Draft::from_entry(&head.entry, Op::Set);
-            if self.land(register, Some(&head), &draft, author, Permit::Recorded(ticket)).await?.is_some() {
-                return Ok(true);
+            let draft = Draft::from_entry(&condemned.entry, Op::Set);
+            let landed = self.land(register, Some(condemned), &draft, author, Permit::Recorded(ticket)).await?;
+            if landed.is_some() {
+                return Ok((landed, true));
             }
         }
     }
