@@ -41,8 +41,12 @@ mod stores_commands;
 mod stores_emulators;
 #[path = "it/stores_fake.rs"]
 mod stores_fake;
+#[path = "it/stores_options.rs"]
+mod stores_options;
 #[path = "it/stores_registry.rs"]
 mod stores_registry;
+#[path = "it/stores_replicas.rs"]
+mod stores_replicas;
 #[path = "it/stores_s3.rs"]
 mod stores_s3;
 #[path = "it/stores_services.rs"]

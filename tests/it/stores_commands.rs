@@ -164,3 +164,42 @@ fn a_store_file_that_is_wrong_is_refused_with_the_line() {
     assert!(!child.wait().unwrap().success());
     assert!(text.contains("buckets") && text.contains("line 3"), "{text}");
 }
+
+const MEBIBYTE: usize = 1 << 20;
+
+/// Peak memory in bytes (proc(5)).
+fn peak(process: &Child) -> usize {
+    let status = fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_blob_passes_through_in_bounded_memory() {
+    const PIECES: usize = 384;
+    let server = S3Server::start().await;
+    let files = Files::new(&server.url);
+    let registry = Served::start(&files).await;
+    let piece = |number: usize| bytes::Bytes::from(vec![u8::try_from(number % 251).unwrap(); MEBIBYTE]);
+    let mut hasher = regatta::oci::Hasher::new(regatta::oci::Algorithm::Sha256);
+    (0..PIECES).for_each(|number| hasher.update(&piece(number)));
+    let digest = hasher.finish();
+    let idle = peak(&registry.process);
+
+    let body = futures::stream::iter((0..PIECES).map(move |number| Ok::<_, std::io::Error>(piece(number))));
+    let request = client().post(format!("{}/v2/app/blobs/uploads/?digest={digest}", registry.url));
+    let request = request.basic_auth("admin", Some(PASSWORD)).body(reqwest::Body::wrap_stream(body));
+    assert_eq!(request.send().await.unwrap().status(), StatusCode::CREATED);
+    let pushed = peak(&registry.process);
+
+    let request = client().get(format!("{}/v2/app/blobs/{digest}", registry.url));
+    let mut answer = request.basic_auth("admin", Some(PASSWORD)).send().await.unwrap();
+    let mut hasher = regatta::oci::Hasher::new(regatta::oci::Algorithm::Sha256);
+    while let Some(chunk) = answer.chunk().await.unwrap() {
+        hasher.update(&chunk);
+    }
+    assert_eq!(hasher.finish(), digest);
+    let pulled = peak(&registry.process);
+    println!("idle {} MiB, pushed {} MiB, pulled {} MiB", idle / MEBIBYTE, pushed / MEBIBYTE, pulled / MEBIBYTE);
+    assert!(pulled - idle < 80 * MEBIBYTE, "idle {idle}, pushed {pushed}, pulled {pulled}");
+}

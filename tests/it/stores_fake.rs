@@ -1,6 +1,9 @@
 //! Object stores that cannot run here, each as far as its vendor's reference says how it is spoken to: a few hundred lines
 //! that keep objects in memory, refuse what they were told to refuse, and write down what they were asked.
 
+#[path = "stores_fake_parts.rs"]
+mod parts;
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::ops::Bound;
@@ -75,6 +78,15 @@ enum Action {
         to: String,
         if_new: bool,
     },
+    /// A part of an object, its beginning or its end.
+    Multipart(parts::Step),
+    /// Swift's: an object that is others one after the other.
+    Assemble {
+        key: String,
+        list: Bytes,
+    },
+    /// Swift's: such an object with the others.
+    DeleteLarge(String),
     Get(String),
     Head(String),
     Delete(String),
@@ -96,6 +108,9 @@ struct Page {
 struct State {
     objects: BTreeMap<String, Bytes>,
     asked: Vec<Asked>,
+    uploads: parts::Uploads,
+    /// Swift's objects that are others, by name.
+    large: BTreeMap<String, Vec<String>>,
     /// Whether a condition is forgotten.
     careless: bool,
 }
@@ -146,6 +161,12 @@ impl Fake {
     /// From now on conditions are forgotten.
     pub fn forget_conditions(&self) {
         self.state.lock().unwrap().careless = true;
+    }
+
+    /// What is there, and whether no upload is open.
+    pub fn left(&self) -> (Vec<String>, bool) {
+        let state = self.state.lock().unwrap();
+        (state.objects.keys().cloned().collect(), state.uploads.are_none())
     }
 
     /// What was asked since the last call.
@@ -204,6 +225,9 @@ fn gcs(asked: &Asked) -> Option<Action> {
         let begins = asked.query("uploadType") == Some("resumable") && asked.method == Method::POST;
         let put = Action::Put { key: asked.query("name")?.to_owned(), if_new, body: asked.body.clone() };
         return Some(if begins { Action::BeginResumable } else { put });
+    }
+    if let Some(key) = asked.path.strip_prefix("/images/") {
+        return parts::understand(asked, key, false);
     }
     let rest = asked.path.strip_prefix("/storage/v1/b/images/o")?;
     let Some(rest) = rest.strip_prefix('/') else {
@@ -267,6 +291,9 @@ fn like_s3(dialect: Dialect, asked: &Asked) -> Option<Action> {
         return Some(Action::List { prefix: asked.query("prefix")?.to_owned(), limit, after, inclusive: false });
     }
     let if_new = asked.header(&format!("x-{vendor}-forbid-overwrite")) == "true";
+    if asked.query("uploads").is_some() || asked.query("uploadId").is_some() {
+        return parts::understand(asked, &key, if_new);
+    }
     let source = asked.header(&format!("x-{vendor}-copy-source"));
     match asked.method {
         Method::PUT if !source.is_empty() => {
@@ -289,6 +316,11 @@ fn swift(asked: &Asked) -> Option<Action> {
         let limit = asked.query("limit").map(|limit| limit.parse().unwrap());
         let after = asked.query("marker").unwrap_or_default().to_owned();
         return Some(Action::List { prefix: asked.query("prefix")?.to_owned(), limit, after, inclusive: false });
+    }
+    match (&asked.method, asked.query("multipart-manifest")) {
+        (&Method::PUT, Some("put")) => return Some(Action::Assemble { key, list: asked.body.clone() }),
+        (&Method::DELETE, Some("delete")) => return Some(Action::DeleteLarge(key)),
+        _ => {}
     }
     let source = asked.header("x-copy-from");
     match asked.method {
@@ -356,6 +388,9 @@ fn perform(dialect: Dialect, state: &mut State, asked: &Asked, action: Action) -
                 ),
             }
         }
+        Action::Multipart(step) => parts::perform(dialect, state, step),
+        Action::Assemble { key, list } => parts::assemble(state, key, &list),
+        Action::DeleteLarge(key) => parts::delete_large(state, &key),
         Action::Get(key) => match state.objects.get(&key) {
             None => missing(dialect),
             Some(body) => object(asked, body),
@@ -363,10 +398,17 @@ fn perform(dialect: Dialect, state: &mut State, asked: &Asked, action: Action) -
         Action::Head(key) => match state.objects.get(&key) {
             None => missing(dialect),
             Some(body) if dialect == Dialect::Gcs => answer(200, &[], gcs_object(&key, body).to_string()),
-            Some(body) => object(asked, body),
+            Some(body) => {
+                let mut response = object(asked, body);
+                if state.large.contains_key(&key) {
+                    response.headers_mut().insert("x-static-large-object", "True".parse().unwrap());
+                }
+                response
+            }
         },
         Action::Delete(key) => {
             let existed = state.objects.remove(&key).is_some();
+            state.large.remove(&key);
             match dialect {
                 Dialect::Azure if existed => answer(202, &[], ""),
                 Dialect::Gcs | Dialect::Azure | Dialect::Swift if !existed => missing(dialect),

@@ -1,10 +1,12 @@
 //! The services that cannot run here: the suite over each, and how each is asked.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use regatta::store::bucket::Bucket;
 use regatta::store::config::{Azure, Cos, Credentials, Gcs, Obs, Oss, Secrets, Service, Swift};
-use regatta::store::{Backend as _, Durability, Exclusive, Key, Store};
+use regatta::store::{Backend as _, Durability, Exclusive, Key, Published, Store};
 
 use crate::stores_fake::{Asked, Dialect, Fake};
 use crate::stores_suite::suite;
@@ -229,6 +231,41 @@ async fn keystone_is_asked_once() {
     assert_eq!(body["auth"]["identity"]["password"]["user"]["name"], "user");
     assert_eq!(body["auth"]["scope"]["project"]["name"], "project");
     assert!(swift.len() > 3 && swift.iter().all(|asked| !format!("{asked:?}").contains("canary")));
+}
+
+/// An object above the size of a part: sent in parts, published, read, and deleted without a rest.
+#[tokio::test]
+async fn large_objects_come_and_go_in_parts() {
+    for dialect in [Dialect::Gcs, Dialect::Oss, Dialect::Cos, Dialect::Obs, Dialect::Swift] {
+        let fake = Fake::start(dialect).await;
+        let bucket = open(&fake, dialect).await;
+        let before = fake.left();
+        let key = |text: &str| Key::new(text).unwrap();
+        let (temporary, name) = (key("tmp/large"), key("data/large"));
+        let content: Vec<u8> = (0..20_000_000_usize).map(|at| u8::try_from(at / 7 % 251).unwrap()).collect();
+        for published in [Published::Created, Published::Exists] {
+            let mut writer = bucket.temporary(&temporary).await.unwrap();
+            for chunk in content.chunks(1_000_000) {
+                writer.write(Bytes::copy_from_slice(chunk)).await.unwrap();
+            }
+            assert_eq!(writer.finish(Durability::Durable).await.unwrap(), 20_000_000, "{dialect:?}");
+            let outcome = bucket.publish(&temporary, &name, Durability::Durable).await.unwrap();
+            assert_eq!(outcome, published, "{dialect:?}");
+            assert!(bucket.delete(&temporary).await.unwrap());
+        }
+        assert!(bucket.read(&name).await.unwrap().unwrap() == content, "{dialect:?}");
+        assert!(bucket.delete(&name).await.unwrap());
+        assert_eq!(fake.left(), before, "{dialect:?}");
+        // What is given up leaves nothing either.
+        let mut writer = bucket.temporary(&temporary).await.unwrap();
+        writer.write(content.into()).await.unwrap();
+        drop(writer);
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+        while fake.left() != before {
+            assert!(tokio::time::Instant::now() < deadline, "{dialect:?}: {:?}", fake.left());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
 }
 
 /// As OSS and COS do in buckets with versions.
