@@ -23,12 +23,16 @@ pub struct Newest {
     pub value: Bytes,
 }
 
+/// No register comes to so many; the number after the last one would not be any more.
+const LAST: u64 = u64::MAX / 2;
+
 /// The number of a version, from its name.
 pub fn number(name: &str) -> Option<u64> {
-    if name.len() != 16 {
+    if name.len() != 16 || !name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
         return None;
     }
-    u64::from_str_radix(name, 16).ok().map(|inverted| u64::MAX - inverted)
+    let number = u64::MAX - u64::from_str_radix(name, 16).ok()?;
+    (1..=LAST).contains(&number).then_some(number)
 }
 
 /// The name of a version.
@@ -38,7 +42,13 @@ pub fn name(number: u64) -> String {
 
 /// The newest version's number and hint, by one listing.
 pub async fn newest_number(store: &Store, directory: &Key) -> Result<Option<(u64, Option<String>)>> {
-    let children = store.children(directory, None, 2).await?;
+    let mut children = store.children(directory, None, 2).await?;
+    let is_version = |child: &Child| number(&child.name).is_some();
+    if children.first().is_some_and(|child| !is_version(child)) {
+        // Whatever somebody laid there: what is behind it is not lost.
+        children = store.children(directory, None, usize::MAX).await?;
+        children = children.into_iter().skip_while(|child| !is_version(child)).collect();
+    }
     let Some(number) = children.first().and_then(|child| number(&child.name)) else { return Ok(None) };
     let hint =
         children.get(1).and_then(|child| child.name.strip_prefix(&format!("{}!", name(number))).map(str::to_owned));
@@ -131,6 +141,22 @@ mod tests {
         assert_eq!(number(&name(7)), Some(7));
         assert_eq!(number("part-0123456789abcdef"), None);
         assert_eq!(number("fffffffffffffffe!set"), None);
+        for no_version in ["ffffffffffffffff", "0000000000000000", "+fffffffffffffff", "FFFFFFFFFFFFFFFE"] {
+            assert_eq!(number(no_version), None, "{no_version}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_somebody_laid_beside_the_versions_hides_none() {
+        let store: Store = Arc::new(MemoryStore::default());
+        let directory = Key::new("a").unwrap();
+        for name in ["0-notes", "0000000000000000", "README"] {
+            store.put_new(&directory.join(name), Bytes::new(), Durability::Durable).await.unwrap();
+        }
+        assert_eq!(newest_number(&store, &directory).await.unwrap(), None);
+        append(&store, &directory, Durability::Durable, |_| "1".into()).await.unwrap();
+        append(&store, &directory, Durability::Durable, |_| "2".into()).await.unwrap();
+        assert_eq!(newest(&store, &directory).await.unwrap(), Some(Newest { number: 2, value: "2".into() }));
     }
 
     #[tokio::test]

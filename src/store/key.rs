@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// A key: components joined by `/`, each of 1 to 255 bytes, none of them `.` or `..`, without control characters.
+/// A key: components joined by `/`, each of 1 to 255 bytes, without control characters, and none beginning with a dot:
+/// those names are the filesystem's (`..`, `.nfs0000…` of a file that was deleted while it was open, `.snapshot`).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(String);
 
@@ -17,8 +18,7 @@ impl Key {
         let text = text.into();
         let good = |c: &str| {
             (1..=255).contains(&c.len())
-                && c != "."
-                && c != ".."
+                && !c.starts_with('.')
                 && !c.bytes().any(|b| b < b' ' || b == b'\\' || b == 0x7f)
         };
         if text.len() <= 4_000 && text.split('/').all(good) { Ok(Self(text)) } else { Err(KeyError(text)) }
@@ -65,7 +65,10 @@ mod tests {
         for bad in ["", "/", "/a", "a/", "a//b", "..", "a/../b", ".", "a/./b", "a\0b", "a\\b", "a\nb"] {
             assert!(Key::new(bad).is_err(), "{bad:?}");
         }
-        assert!(Key::new("a/b!/..c").is_ok());
+        for dotted in ["a/b!/..c", ".a", "a/.nfs0001"] {
+            assert!(Key::new(dotted).is_err(), "{dotted}");
+        }
+        assert!(Key::new("a/b!/c..").is_ok());
         assert!(Key::new("x".repeat(256)).is_err());
     }
 }

@@ -42,7 +42,21 @@ pub struct Durable {
     pub at: u64,
 }
 
+/// Whether a text can name an origin: what `nonce` makes.
+pub(super) fn is_origin(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Whether a log may have such a record: none comes to so many, and there is always a next one.
+pub(super) fn is_number(number: u64) -> bool {
+    number <= u64::MAX / 2
+}
+
 impl Position {
+    fn numbers(&self) -> impl Iterator<Item = u64> {
+        [self.seen, self.durable().number].into_iter().chain(self.open.iter().copied())
+    }
+
     pub(super) fn durable(&self) -> Durable {
         self.durable.unwrap_or(Durable { number: self.seen, at: self.at })
     }
@@ -56,6 +70,36 @@ impl Cursor {
 
     /// From what a client hands in; `None` for anything else.
     pub fn decode(text: &str) -> Option<Self> {
-        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).ok()?).ok()
+        let cursor: Self = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
+        // Both become keys.
+        let is_ours = |(origin, position): (&String, &Position)| is_origin(origin) && position.numbers().all(is_number);
+        cursor.origins.iter().all(is_ours).then_some(cursor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_client_hands_in_names_nothing_but_records() {
+        let with = |origin: &str, position: Position| Cursor {
+            store: "s".into(),
+            at: 1,
+            origins: BTreeMap::from([(origin.to_owned(), position)]),
+        };
+        let position = Position { seen: 3, at: 1, durable: None, open: vec![2] };
+        let good = with("0123abcd", position.clone());
+        assert_eq!(Cursor::decode(&good.encode()), Some(good));
+        for origin in ["", "..", "../../../etc", "A", "a/b"] {
+            assert_eq!(Cursor::decode(&with(origin, position.clone()).encode()), None, "{origin}");
+        }
+        for position in [
+            Position { seen: u64::MAX, ..position.clone() },
+            Position { open: vec![1, u64::MAX], ..position.clone() },
+            Position { durable: Some(Durable { number: u64::MAX, at: 1 }), ..position },
+        ] {
+            assert_eq!(Cursor::decode(&with("ab", position.clone()).encode()), None, "{position:?}");
+        }
     }
 }

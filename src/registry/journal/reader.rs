@@ -6,7 +6,7 @@ use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
 
-use super::cursor::{Cursor, Durable, Position};
+use super::cursor::{Cursor, Durable, Position, is_number, is_origin};
 use super::{Record, UNSETTLED_MILLIS};
 use crate::registry::register::{is_torn, to_json};
 use crate::registry::{RegistryError, Result, layout, layout::Register, nonce, versions};
@@ -74,7 +74,8 @@ pub async fn read(store: &Store, identity: &str, cursor: Option<&Cursor>, now: u
 /// The origins that have records.
 pub async fn origins(store: &Store) -> Result<Vec<String>> {
     let children = store.children(&layout::journal(), None, usize::MAX).await?;
-    Ok(children.into_iter().filter(|child| child.is_directory).map(|child| child.name).collect())
+    let names = children.into_iter().filter(|child| child.is_directory).map(|child| child.name);
+    Ok(names.filter(|name| is_origin(name)).collect())
 }
 
 /// A part of one origin's log.
@@ -105,7 +106,8 @@ impl Log {
         let mut position = Position { seen: self.seen, at, durable: Some(durable), open: Vec::new() };
         let (open, new) = (self.open.into_iter().map(|r| (r, false)), self.new.into_iter().map(|r| (r, true)));
         for ((number, record), is_new) in open.chain(new) {
-            let over = is_settled(number) || record.at + UNSETTLED_MILLIS < now || record.names.is_empty();
+            let over =
+                is_settled(number) || record.at.saturating_add(UNSETTLED_MILLIS) < now || record.names.is_empty();
             let seen = record.names.into_iter().map(|register| Seen { register, at: record.at });
             if !over {
                 position.open.push(number);
@@ -158,7 +160,7 @@ async fn read_end(store: &Store, origin: &str, now: u64) -> Result<Log> {
     let mut log = Log { seen: numbers.last().copied().unwrap_or_default(), ..Log::default() };
     for number in numbers.into_iter().rev() {
         let Some(record) = record(store, origin, number).await? else { continue };
-        let old = record.at + UNSETTLED_MILLIS < now;
+        let old = record.at.saturating_add(UNSETTLED_MILLIS) < now;
         log.new.push((number, record));
         if old {
             break;
@@ -171,7 +173,8 @@ async fn read_end(store: &Store, origin: &str, now: u64) -> Result<Log> {
 async fn numbers(store: &Store, origin: &str) -> Result<Vec<u64>> {
     let directory = layout::journal().join(origin);
     let children = store.children(&directory, None, usize::MAX).await?;
-    Ok(children.iter().filter_map(|child| u64::from_str_radix(&child.name, 16).ok()).collect())
+    let numbers = children.iter().filter_map(|child| u64::from_str_radix(&child.name, 16).ok());
+    Ok(numbers.filter(|number| *number > 0 && is_number(*number)).collect())
 }
 
 /// Whether the cursor has seen what is not there, and was not trimmed.

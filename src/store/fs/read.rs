@@ -165,9 +165,9 @@ impl Reader {
             if wait == Wait::No && seen > LONG {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
-            // What is not UTF-8 is not ours.
+            // What is not UTF-8 is not ours, nor what begins with a dot: no key does.
             let Ok(name) = entry.file_name().to_str() else { continue };
-            if name == "." || name == ".." {
+            if name.starts_with('.') {
                 continue;
             }
             let is_directory = match entry.file_type() {

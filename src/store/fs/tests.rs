@@ -67,6 +67,19 @@ fn a_file_is_refused_as_a_root_with_the_reason() {
 }
 
 #[tokio::test]
+async fn what_a_filesystem_lays_into_its_directories_is_not_listed() {
+    let (directory, store) = open();
+    let key = Key::new("a/b").unwrap();
+    store.put_new(&key, "1".into(), Durability::Durable).await.unwrap();
+    // NFS keeps so what was deleted while somebody had it open; filers show snapshots.
+    std::fs::write(directory.path().join("a/.nfs000000000001"), "").unwrap();
+    std::fs::create_dir(directory.path().join("a/.snapshot")).unwrap();
+    let listed = store.children(&Key::new("a").unwrap(), None, 1).await.unwrap();
+    assert_eq!(listed.iter().map(|child| child.name.as_str()).collect::<Vec<_>>(), ["b"]);
+    assert!(Key::new("a/.snapshot").is_err());
+}
+
+#[tokio::test]
 async fn nothing_is_left_in_the_scratch_directory() {
     let (directory, store) = open();
     let key = Key::new("a/b").unwrap();
