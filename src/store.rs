@@ -18,7 +18,7 @@ pub mod suite;
 
 use std::io;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -72,6 +72,12 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
 
     /// Moves a key to a name that does not exist; false where the first does not exist or the second does.
     fn rename<'a>(&'a self, from: &'a Key, to: &'a Key) -> Answer<'a, bool>;
+
+    /// For how long what another process did may not be seen here, where that is not at once: the caches of a network
+    /// filesystem's client. None too where nothing is known of it.
+    fn staleness(&self) -> Option<Duration> {
+        None
+    }
 
     /// The store's own clock.
     fn now(&self) -> Answer<'_, SystemTime>;

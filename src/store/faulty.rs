@@ -140,6 +140,10 @@ impl Backend for FaultyStore {
         self.ask(Operation::Rename, from, Box::pin(async move { self.inner.rename(from, to).await }))
     }
 
+    fn staleness(&self) -> Option<Duration> {
+        self.inner.staleness()
+    }
+
     fn now(&self) -> Answer<'_, SystemTime> {
         let ahead = Duration::from_millis(self.ahead.load(Ordering::Relaxed));
         Box::pin(async move { Ok(self.inner.now().await? + ahead) })

@@ -13,6 +13,8 @@
 
 mod directory;
 mod entries;
+mod file;
+mod mount;
 mod probe;
 mod read;
 mod write;
@@ -22,7 +24,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use rustix::fs::{CWD, RenameFlags};
@@ -32,9 +34,12 @@ use super::{
 };
 use directory::{DurableDirectories, with_parent};
 use entries::DurableEntries;
-pub use read::LocalFile;
+pub use file::LocalFile;
 use read::{Reader, Wait};
 use write::FileWriter;
+
+/// How often something is begun anew because of stale handles.
+const STALE_TRIES: usize = 4;
 
 /// A directory as a store.
 #[derive(Debug, Clone)]
@@ -50,6 +55,8 @@ struct Inner {
     entries: DurableEntries,
     reader: Reader,
     probed: AtomicBool,
+    /// By the mount's options, as they were at the start.
+    staleness: Option<Duration>,
 }
 
 impl FsStore {
@@ -61,7 +68,8 @@ impl FsStore {
         let directories = DurableDirectories::new(root.clone());
         let reader = Reader::new(&root).map_err(|source| probe::unsuitable(&root, &source))?;
         let (entries, probed) = Default::default();
-        let inner = Inner { root, scratch, directories, entries, reader, probed };
+        let staleness = mount::staleness(&root);
+        let inner = Inner { root, scratch, directories, entries, reader, probed, staleness };
         inner.probe_unless_full()?;
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -82,12 +90,19 @@ impl FsStore {
         }))
     }
 
+    /// Does something in the pool; from the beginning where an NFS server does not know a handle any more (another
+    /// client removed what it stands for): names are looked up anew then. What is done twice thereby is as a request
+    /// whose answer was lost, which every operation takes.
     async fn blocking<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Inner) -> Result<T, StoreError> + Send + 'static,
+        work: impl Fn(&Inner) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let inner = Arc::clone(&self.inner);
-        match tokio::task::spawn_blocking(move || work(&inner)).await {
+        let work = move || {
+            let again = (1..STALE_TRIES).map(|_| work(&inner)).find(|result| !is_stale(result));
+            again.unwrap_or_else(|| work(&inner))
+        };
+        match tokio::task::spawn_blocking(work).await {
             Ok(result) => result,
             // The pool is shutting down, or the work panicked: either way nothing is known to have been done.
             Err(source) => Err(StoreError::io("waiting for", "the blocking pool", io::Error::other(source))),
@@ -127,8 +142,11 @@ impl Inner {
         let failed = |source| StoreError::io("linking", key, source);
         let published = with_parent(&to, || match std::fs::hard_link(&from, &to) {
             Ok(()) => Ok(Published::Created),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(was_it_us(&from, &to)?),
-            Err(error) => Err(error),
+            Err(error) => match (was_it_us(&from, &to), error.kind()) {
+                (true, _) => Ok(Published::Created),
+                (false, io::ErrorKind::AlreadyExists) => Ok(Published::Exists),
+                (false, _) => Err(error),
+            },
         });
         let published = published.map_err(failed)?;
         if durability == Durability::Durable {
@@ -212,15 +230,13 @@ impl Inner {
     }
 }
 
-/// After EEXIST: whether the name is a link to this very temporary, made by a try whose answer was lost.
-fn was_it_us(temporary: &Path, key: &Path) -> io::Result<Published> {
+/// After a failing link, whatever it failed with: whether the name is a link to this very temporary all the same, made
+/// by a try whose answer was lost.
+fn was_it_us(temporary: &Path, key: &Path) -> bool {
     use std::os::unix::fs::MetadataExt as _;
-    let temporary = std::fs::metadata(temporary)?;
-    if temporary.nlink() < 2 {
-        return Ok(Published::Exists);
-    }
-    let ours = found(std::fs::metadata(key))?.is_some_and(|there| there.ino() == temporary.ino());
-    Ok(if ours { Published::Created } else { Published::Exists })
+    // Opening asks an NFS server for the attributes of now.
+    let Ok(temporary) = File::open(temporary).and_then(|file| file.metadata()) else { return false };
+    temporary.nlink() > 1 && std::fs::metadata(key).is_ok_and(|there| there.ino() == temporary.ino())
 }
 
 /// `NotFound`, also because a component on the way is a file, is an answer.
@@ -230,6 +246,11 @@ fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+fn is_stale<T>(result: &Result<T, StoreError>) -> bool {
+    let Err(StoreError::Io { source, .. }) = result else { return false };
+    source.kind() == io::ErrorKind::StaleNetworkFileHandle
 }
 
 /// A name that no other process makes.
@@ -259,7 +280,7 @@ impl Backend for FsStore {
 
     fn open<'a>(&'a self, key: &'a Key) -> Answer<'a, Option<Object>> {
         self.look("opening", key, |reader, key, wait| {
-            let to_object = |(file, meta)| Object { meta, content: Content::File(LocalFile::new(file)) };
+            let to_object = |(file, meta)| Object { meta, content: Content::File(file) };
             Ok(reader.file(key, wait)?.map(to_object))
         })
     }
@@ -324,6 +345,10 @@ impl Backend for FsStore {
     fn rename<'a>(&'a self, from: &'a Key, to: &'a Key) -> Answer<'a, bool> {
         let (from, to) = (from.clone(), to.clone());
         Box::pin(self.blocking(move |inner| inner.rename(&from, &to)))
+    }
+
+    fn staleness(&self) -> Option<Duration> {
+        self.inner.staleness
     }
 
     fn now(&self) -> Answer<'_, SystemTime> {

@@ -9,32 +9,22 @@
 
 use std::fs::File;
 use std::io::{self, IoSliceMut, Read as _};
-use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::Path;
-use std::sync::Arc;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use futures::stream::BoxStream;
-use rustix::fs::{FileType, Mode, OFlags, RawDir, ResolveFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat};
 use rustix::io::{Errno, ReadWriteFlags};
 
+use super::file::LocalFile;
 use super::found;
 use crate::store::smallest::Smallest;
 use crate::store::{Child, Key, Meta};
 
 /// Values of registers and records are shorter than this.
 const SMALL: usize = 1024;
-
-/// How much of a file is read at once when it is streamed: two hundred readers' worth has to fit into little memory.
-const CHUNK: u64 = 64 * 1024;
-
-/// How far apart a file is probed for being in the page cache: the kernel reads ahead about as much.
-const PROBE: u64 = 128 * 1024;
-
-/// How much of a file is fetched at once where it is not in the page cache.
-const FETCH: u64 = 1024 * 1024;
 
 /// A directory with more entries than this is listed in the pool: others are not to wait for it.
 const LONG: usize = 4_096;
@@ -63,6 +53,7 @@ pub(super) enum Wait {
 /// Opens what is below a directory.
 #[derive(Debug)]
 pub(super) struct Reader {
+    path: PathBuf,
     root: OwnedFd,
     local: bool,
     /// Old kernels and some sandboxes have no openat2; then a look-up is done on the spot and may wait.
@@ -70,12 +61,12 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(root: &Path) -> io::Result<Self> {
-        let root = OwnedFd::from(File::open(root)?);
+    pub(super) fn new(path: &Path) -> io::Result<Self> {
+        let root = OwnedFd::from(File::open(path)?);
         let kind = rustix::fs::fstatfs(&root)?.f_type;
         // The field's width and sign differ from machine to machine; the numbers have 32 bits.
         let local = u32::try_from(kind & 0xffff_ffff).is_ok_and(|kind| LOCAL.contains(&kind));
-        Ok(Self { root, local, has_openat2: AtomicBool::new(true) })
+        Ok(Self { path: path.to_owned(), root, local, has_openat2: AtomicBool::new(true) })
     }
 
     /// Whether a call asks nobody but this machine's kernel and disks.
@@ -102,7 +93,18 @@ impl Reader {
                 opened => return Ok(opened?),
             }
         }
-        Ok(rustix::fs::openat(&self.root, key.as_str(), flags, Mode::empty())?)
+        match rustix::fs::openat(&self.root, key.as_str(), flags, Mode::empty()) {
+            // The root's own handle may be what is stale.
+            Err(Errno::STALE) => Ok(rustix::fs::open(self.path.join(key.as_str()), flags, Mode::empty())?),
+            opened => Ok(opened?),
+        }
+    }
+
+    fn stat(&self, key: &Key) -> io::Result<Stat> {
+        match rustix::fs::statat(&self.root, key.as_str(), AtFlags::empty()) {
+            Err(Errno::STALE) => Ok(rustix::fs::stat(self.path.join(key.as_str()))?),
+            found => Ok(found?),
+        }
     }
 
     /// A small key's whole value.
@@ -127,11 +129,11 @@ impl Reader {
     }
 
     /// A file to be read.
-    pub(super) fn file(&self, key: &Key, wait: Wait) -> io::Result<Option<(File, Meta)>> {
+    pub(super) fn file(&self, key: &Key, wait: Wait) -> io::Result<Option<(LocalFile, Meta)>> {
         let open = || {
             let file = self.open(key, OFlags::RDONLY, wait)?;
             let meta = to_meta(&rustix::fs::fstat(&file)?)?;
-            Ok((File::from(file), meta))
+            Ok((LocalFile::new(File::from(file), self.path.join(key.as_str())), meta))
         };
         found(open())
     }
@@ -140,7 +142,7 @@ impl Reader {
     pub(super) fn meta(&self, key: &Key, wait: Wait) -> io::Result<Option<Meta>> {
         let look = || match wait {
             Wait::No => to_meta(&rustix::fs::fstat(self.open(key, OFlags::PATH, wait)?)?),
-            Wait::Yes => to_meta(&rustix::fs::statat(&self.root, key.as_str(), rustix::fs::AtFlags::empty())?),
+            Wait::Yes => to_meta(&self.stat(key)?),
         };
         found(look())
     }
@@ -182,7 +184,7 @@ impl Reader {
 }
 
 fn is_directory(directory: &OwnedFd, name: &str) -> io::Result<bool> {
-    let stat = rustix::fs::statat(directory, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW);
+    let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW);
     let stat = found(stat.map_err(io::Error::from))?;
     Ok(stat.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory))
 }
@@ -213,7 +215,7 @@ fn to_meta(stat: &Stat) -> io::Result<Meta> {
     Ok(Meta { size, modified: SystemTime::UNIX_EPOCH + Duration::new(seconds, nanos) })
 }
 
-fn read_at(file: impl std::os::fd::AsFd, into: &mut [u8], at: u64, wait: Wait) -> io::Result<usize> {
+pub(super) fn read_at(file: impl std::os::fd::AsFd, into: &mut [u8], at: u64, wait: Wait) -> io::Result<usize> {
     let flags = match wait {
         Wait::No => ReadWriteFlags::NOWAIT,
         Wait::Yes => ReadWriteFlags::empty(),
@@ -226,100 +228,4 @@ fn read_at(file: impl std::os::fd::AsFd, into: &mut [u8], at: u64, wait: Wait) -
         Err(Errno::NOSYS | Errno::OPNOTSUPP) => Ok(rustix::io::pread(&file, into, at)?),
         read => Ok(read?),
     }
-}
-
-/// A file of this machine's kernel, whose bytes never change. It can be read to its end even if it is unlinked.
-#[derive(Debug, Clone)]
-pub struct LocalFile(Arc<File>);
-
-impl LocalFile {
-    pub(super) fn new(file: File) -> Self {
-        Self(Arc::new(file))
-    }
-
-    /// Sees to it that a span is in the page cache, for the most part: where it is not, it is fetched in the blocking
-    /// pool. Answers how many bytes from `at` are, at least one.
-    pub async fn warm(&self, at: u64, length: u64) -> io::Result<u64> {
-        let warm = self.is_warm(at, length)?;
-        if warm > 0 {
-            return Ok(warm);
-        }
-        let (file, length) = (Arc::clone(&self.0), length.min(FETCH));
-        tokio::task::spawn_blocking(move || fetch(&file, at, length)).await.map_err(io::Error::other)??;
-        Ok(length)
-    }
-
-    /// How many bytes from `at` seem to be in the page cache.
-    fn is_warm(&self, at: u64, length: u64) -> io::Result<u64> {
-        let mut probed = 0;
-        let mut byte = [0_u8; 1];
-        while probed < length {
-            match read_at(self.0.as_fd(), &mut byte, at + probed, Wait::No) {
-                Ok(0) => return Err(shorter()),
-                Ok(_) => probed += PROBE,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(probed.min(length))
-    }
-
-    /// Sends bytes to a socket without copying them through this process (sendfile(2)); answers how many.
-    pub fn send_to(&self, socket: impl std::os::fd::AsFd, at: u64, length: usize) -> io::Result<usize> {
-        let mut offset = at;
-        Ok(rustix::fs::sendfile(socket, &self.0, Some(&mut offset), length)?)
-    }
-
-    /// The bytes `start .. start + length`, in chunks.
-    pub(in crate::store) fn stream(self, start: u64, length: u64) -> BoxStream<'static, io::Result<Bytes>> {
-        Box::pin(futures::stream::try_unfold((start, length), move |(at, left)| {
-            let file = Arc::clone(&self.0);
-            async move {
-                if left == 0 {
-                    return Ok(None);
-                }
-                let chunk = chunk(file, at, left.min(CHUNK)).await?;
-                let read = chunk.len() as u64;
-                Ok(Some((chunk, (at + read, left - read))))
-            }
-        }))
-    }
-}
-
-/// A file that is shorter than it was is an error, never a clean end.
-fn shorter() -> io::Error {
-    io::Error::new(io::ErrorKind::UnexpectedEof, "the file is shorter than it was")
-}
-
-/// Up to `wanted` bytes: those that are in the page cache, or else read in the pool.
-async fn chunk(file: Arc<File>, at: u64, wanted: u64) -> io::Result<Bytes> {
-    let mut bytes = vec![0; usize::try_from(wanted).map_err(io::Error::other)?];
-    let read = match read_at(file.as_fd(), &mut bytes, at, Wait::No) {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            let read = move || read_at(file.as_fd(), &mut bytes, at, Wait::Yes).map(|read| (read, bytes));
-            let (read, filled) = tokio::task::spawn_blocking(read).await.map_err(io::Error::other)??;
-            bytes = filled;
-            read
-        }
-        read => read?,
-    };
-    if read == 0 {
-        return Err(shorter());
-    }
-    bytes.truncate(read);
-    Ok(bytes.into())
-}
-
-/// Reads a span for the page cache's sake.
-fn fetch(file: &File, at: u64, length: u64) -> io::Result<()> {
-    let mut scratch = vec![0; 64 * 1024];
-    let mut done = 0;
-    while done < length {
-        let wanted = usize::try_from((length - done).min(scratch.len() as u64)).map_err(io::Error::other)?;
-        match read_at(file.as_fd(), &mut scratch[..wanted], at + done, Wait::Yes)? {
-            0 => return Err(shorter()),
-            read => done += read as u64,
-        }
-    }
-    Ok(())
 }
