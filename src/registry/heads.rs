@@ -20,6 +20,9 @@ use crate::store::Key;
 /// How many heads are kept: some 700 bytes each.
 const KEPT: usize = 12_000;
 
+/// For how many registers it is kept that another writer was first: those that are being written.
+const LOST: usize = 256;
+
 /// For how long a head can be confirmed; versions are compacted a day after they were superseded.
 const CONFIRMED: Duration = Duration::from_hours(1);
 
@@ -27,11 +30,13 @@ const CONFIRMED: Duration = Duration::from_hours(1);
 pub(super) struct Heads {
     start: Instant,
     cache: Cache<Register, Arc<Known>>,
+    /// Versions that could not be landed since they were there.
+    lost: Cache<Register, u64>,
 }
 
 impl Default for Heads {
     fn default() -> Self {
-        Self { start: Instant::now(), cache: Cache::new(KEPT) }
+        Self { start: Instant::now(), cache: Cache::new(KEPT), lost: Cache::new(LOST) }
     }
 }
 
@@ -43,6 +48,18 @@ struct Known {
     /// Milliseconds since the process started, and since the epoch.
     machine: AtomicU64,
     wall: AtomicU64,
+}
+
+impl Heads {
+    /// Another writer was first to land this version: the head is this one or a later one, whatever a listing says.
+    pub(super) fn lost(&self, register: &Register, version: u64) {
+        self.lost.insert(register.clone(), version);
+    }
+
+    /// The least version that the head is known to have.
+    pub(super) fn least(&self, register: &Register) -> u64 {
+        if self.lost.is_empty() { 0 } else { self.lost.get(register).unwrap_or_default() }
+    }
 }
 
 impl Known {

@@ -159,7 +159,8 @@ impl Registry {
     /// The register's newest entry.
     pub async fn head(&self, register: &Register) -> Result<Option<Head>> {
         let key = register.key();
-        let Some(newest) = versions::newest(&self.inner.store, &key).await? else { return Ok(None) };
+        let least = self.inner.heads.least(register);
+        let Some(newest) = versions::newest_from(&self.inner.store, &key, least).await? else { return Ok(None) };
         let entry = serde_json::from_slice(&newest.value).map_err(|error| super::RegistryError::Corrupt {
             key: key.join(versions::name(newest.number)).to_string(),
             why: error.to_string(),
@@ -202,6 +203,7 @@ impl Registry {
         let (key, store) = (register.key(), &self.inner.store);
         permit.check()?;
         if !versions::land(store, &key, version, to_json(&entry), Durability::Durable).await? {
+            self.inner.heads.lost(register, version);
             return Ok(None);
         }
         // Only tags are listed by names alone.

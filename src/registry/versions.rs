@@ -67,6 +67,19 @@ pub async fn newest(store: &Store, directory: &Key) -> Result<Option<Newest>> {
     Err(super::RegistryError::Corrupt { key: directory.to_string(), why: "its newest version cannot be read".into() })
 }
 
+/// As [`newest`], by somebody who knows that version `least` is there, since he could not create it. A listing may be
+/// older than that: clients of network filesystems remember. Versions are dense, so that later ones are found by name.
+pub async fn newest_from(store: &Store, directory: &Key, least: u64) -> Result<Option<Newest>> {
+    let mut found = newest(store, directory).await?;
+    if found.as_ref().map_or(0, |newest| newest.number) < least {
+        for number in least.. {
+            let Some(value) = store.read(&directory.join(name(number))).await? else { break };
+            found = Some(Newest { number, value });
+        }
+    }
+    Ok(found)
+}
+
 /// All versions, newest first.
 pub async fn all(store: &Store, directory: &Key) -> Result<Vec<Newest>> {
     let mut versions = Vec::new();
@@ -101,12 +114,14 @@ pub async fn append(
     durability: Durability,
     mut value: impl FnMut(Option<&Newest>) -> Bytes,
 ) -> Result<u64> {
+    let mut least = 0;
     loop {
-        let head = newest(store, directory).await?;
+        let head = newest_from(store, directory, least).await?;
         let next = head.as_ref().map_or(1, |head| head.number + 1);
         if land(store, directory, next, value(head.as_ref()), durability).await? {
             return Ok(next);
         }
+        least = next;
     }
 }
 
