@@ -58,6 +58,10 @@ pub struct StoreState {
     pub read_only: bool,
     /// The version of the server that answers.
     pub version: String,
+    /// For how many seconds the server may not see what another one did, where its volume's mount does not show that at
+    /// once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staleness_seconds: Option<u64>,
 }
 
 /// A request for a term: one for each operator process that won the Lease.

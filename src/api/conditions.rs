@@ -1,6 +1,6 @@
 //! Names of conditions and of their reasons: documented constants, because people and programs match on them.
 //!
-//! Polarity: `Ready`, `AccessInForce`, `LastRunSucceeded` and `Synced` are good when True; `Reconciling` and `Stalled`
+//! Polarity: `Ready`, `AccessInForce`, `StoreConsistent`, `LastRunSucceeded` and `Synced` are good when True; `Reconciling` and `Stalled`
 //! are there, and True, only while something is going on or a person must act, as kstatus reads them.
 
 /// The object was accepted and what it asks for is set up.
@@ -11,6 +11,8 @@ pub const RECONCILING: &str = "Reconciling";
 pub const STALLED: &str = "Stalled";
 /// Registry: every serving pod acknowledged the newest access document.
 pub const ACCESS_IN_FORCE: &str = "AccessInForce";
+/// Registry: each pod sees at once what another one wrote. There, and False, only where the volume's mount says otherwise.
+pub const STORE_CONSISTENT: &str = "StoreConsistent";
 /// GarbageCollection: how the last run ended.
 pub const LAST_RUN_SUCCEEDED: &str = "LastRunSucceeded";
 /// ReplicationPolicy: every edge that runs here is equal to its source, or following it.
@@ -42,6 +44,8 @@ pub mod reason {
     pub const CLAIM_MISSING: &str = "ClaimMissing";
     /// A volume's access mode does not fit.
     pub const ACCESS_MODE: &str = "AccessMode";
+    /// The volume is mounted with options that promise too little.
+    pub const MOUNT_OPTIONS: &str = "MountOptions";
     /// No image is known for the registry.
     pub const IMAGE_UNKNOWN: &str = "ImageUnknown";
     /// Pods do not become ready within the Deployment's progress deadline.

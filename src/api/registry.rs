@@ -340,7 +340,7 @@ pub struct RegistryStatus {
     /// The generation of the access document that is in force in every serving pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access_generation: Option<i64>,
-    /// Ready, Reconciling, Stalled, AccessInForce.
+    /// Ready, Reconciling, Stalled, AccessInForce, and StoreConsistent where that is False.
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[serde(default)]

@@ -145,6 +145,14 @@ pub async fn run(args: Args) -> Result<(), Error> {
         return Err(Error::NotAlone { store: opened.name, why });
     }
     let registry = patiently(&args.store, Registry::open(opened.store.clone(), Arc::new(System))).await?;
+    if let Some(late) = registry.store().staleness() {
+        tracing::warn!(
+            seconds = late.as_secs(),
+            store = %opened.name,
+            "the volume's NFS mount remembers names: other replicas may serve what was moved or deleted for as long; mount it \
+             with acdirmin=0,acdirmax=0,lookupcache=none"
+        );
+    }
     let serving = certificate(args.tls_cert.as_deref(), args.tls_key.as_deref())?;
     let inside = certificate(args.internal_tls_cert.as_deref(), args.internal_tls_key.as_deref())?;
     let tls = serving.is_some();

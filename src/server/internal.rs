@@ -146,6 +146,7 @@ async fn store(State(server): State<Server>, headers: HeaderMap) -> Answer {
         format: registry.identity().format,
         read_only: crate::registry::hold::is_held(registry.store(), now).await?,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        staleness_seconds: registry.store().staleness().map(|late| late.as_secs()),
     }))
 }
 

@@ -32,6 +32,7 @@ pub struct Metrics {
     requests: Family<Request, Counter>,
     seconds: Family<Route, Histogram>,
     generation: Gauge,
+    staleness: Gauge,
 }
 
 /// From one to ten thousand milliseconds; a blob's body is streamed after that is measured.
@@ -42,11 +43,13 @@ impl Default for Metrics {
         let mut registry = Registry::with_prefix("regatta_registry");
         let requests = Family::<Request, Counter>::default();
         let seconds = Family::<Route, Histogram>::new_with_constructor(|| Histogram::new(BUCKETS));
-        let generation = Gauge::default();
+        let (generation, staleness) = (Gauge::default(), Gauge::default());
         registry.register("requests", "Requests by route class, method and status", requests.clone());
         registry.register("request_duration_seconds", "Seconds until the answer's head was made", seconds.clone());
         registry.register("access_generation", "Generation of the access document in force", generation.clone());
-        Self { registry, requests, seconds, generation }
+        let help = "For how long what another replica did may not be seen, by the volume's mount; 0 for at once";
+        registry.register("store_staleness_seconds", help, staleness.clone());
+        Self { registry, requests, seconds, generation, staleness }
     }
 }
 
@@ -80,6 +83,8 @@ pub fn router(server: Server) -> Router {
 async fn metrics(State(server): State<Server>) -> impl IntoResponse {
     let metrics = server.metrics();
     metrics.generation.set(i64::try_from(server.gate().generation).unwrap_or(i64::MAX));
+    let late = server.registry().store().staleness().unwrap_or_default();
+    metrics.staleness.set(i64::try_from(late.as_secs()).unwrap_or(i64::MAX));
     let mut text = String::new();
     match encode(&mut text, &metrics.registry) {
         Ok(()) => (

@@ -34,6 +34,8 @@ pub struct InForce {
     pub generation: u64,
     /// The server's version.
     pub version: Option<String>,
+    /// For how many seconds a pod may not see what another one did, where its volume's mount says so.
+    pub staleness_seconds: Option<u64>,
     /// Hash of each RoleBinding's content in it, by UID.
     pub bindings: BTreeMap<String, String>,
     /// Holder of each project name in it, and whether it is public.

@@ -11,7 +11,7 @@ use super::compile::{Content, compile};
 use super::snapshot::{Source, input};
 use super::term;
 use crate::admin::client::ClientError;
-use crate::admin::{AccessDocument, AccessState, ProblemCode, SignedDocument};
+use crate::admin::{AccessDocument, AccessState, ProblemCode, SignedDocument, StoreState};
 use crate::api::conditions::reason;
 use crate::api::{ANNOTATION_TAKE_OVER, Registry};
 use crate::operator::context::{Context, lock};
@@ -45,12 +45,12 @@ pub(super) async fn publish(context: &Context, registry: &Registry, target: &Tar
     if pods.is_empty() {
         return Err(Failure::waiting(Duration::from_secs(5), reason::NO_PODS, "no pod of the registry is there yet"));
     }
-    let (mut state, version) = newest(context, target, &pods).await?;
+    let (mut state, store) = newest(context, target, &pods).await?;
     let mut source = Source::Caches;
     for _ in 0..ATTEMPTS {
         let last = bring_up(context, registry, target, &keys, &pods, &state, source).await;
         match last {
-            Ok(last) => return acknowledged(context, &pods, &last, version).await,
+            Ok(last) => return acknowledged(context, &pods, &last, store).await,
             Err(Refused::Moved(newer)) => {
                 state = newer;
                 source = Source::Fresh;
@@ -76,13 +76,17 @@ impl<E: Into<Failure>> From<E> for Refused {
 }
 
 /// What the store has, from the first pod that answers.
-async fn newest(context: &Context, target: &Target, pods: &[Pod]) -> Result<(AccessState, Option<String>), Failure> {
+async fn newest(
+    context: &Context,
+    target: &Target,
+    pods: &[Pod],
+) -> Result<(AccessState, Option<StoreState>), Failure> {
     let mut last = None;
     for pod in pods {
         match pod.client.access().await {
             Ok(state) => {
-                let version = pod.client.store().await.ok().map(|store| store.version);
-                return Ok((state, version));
+                let store = pod.client.store().await.ok();
+                return Ok((state, store));
             }
             Err(error) => last = Some(error),
         }
@@ -209,7 +213,7 @@ async fn acknowledged(
     context: &Context,
     pods: &[Pod],
     last: &Last,
-    version: Option<String>,
+    store: Option<StoreState>,
 ) -> Result<InForce, Failure> {
     let hash = last.document.hash();
     let looks = pods.iter().map(|pod| has_in_force(context, pod, last, &hash));
@@ -229,7 +233,8 @@ async fn acknowledged(
     }
     Ok(InForce {
         generation: last.generation,
-        version,
+        staleness_seconds: store.as_ref().and_then(|store| store.staleness_seconds),
+        version: store.map(|store| store.version),
         bindings: last.compiled.binding_hashes.clone(),
         projects: last
             .compiled

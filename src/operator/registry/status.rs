@@ -1,12 +1,13 @@
 //! status: what is said of a Registry, from what was applied.
 
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::ResourceExt;
 
 use super::apply::AppliedChildren;
 use super::rolling::{Rolling, image_of};
 use super::validate::{ExternalPlan, ManagedPlan};
-use crate::api::conditions::{ACCESS_IN_FORCE, reason};
+use crate::api::conditions::{ACCESS_IN_FORCE, STORE_CONSISTENT, reason};
 use crate::api::{Registry, RegistryStatus};
 use crate::operator::access::board::AccessReport;
 use crate::operator::conditions::{self, Truth, requested_at};
@@ -138,6 +139,20 @@ fn numbers(deployment: &Deployment, status: &mut RegistryStatus) {
     status.ready_replicas = Some(found.ready_replicas.unwrap_or_default());
 }
 
+/// Whether each pod sees at once what another one wrote, as far as its volume's mount says anything of that.
+fn consistency(staleness_seconds: Option<u64>, now: Timestamp, status: &mut RegistryStatus) {
+    let Some(seconds) = staleness_seconds else {
+        conditions::clear(&mut status.conditions, STORE_CONSISTENT);
+        return;
+    };
+    let message = format!(
+        "the volume's NFS mount remembers names: for up to {seconds} s pods may serve what was moved or deleted by way of \
+         another; mount it with acdirmin=0,acdirmax=0,lookupcache=none"
+    );
+    let (generation, why) = (status.observed_generation, reason::MOUNT_OPTIONS);
+    conditions::set(&mut status.conditions, STORE_CONSISTENT, Truth::False, why, &message, generation, now);
+}
+
 /// What is known of the access document. What is not known yet leaves what was said before.
 pub fn access(context: &Context, plan: &ManagedPlan, status: &mut RegistryStatus) {
     let Some(report) = context.access.get(&plan.uid) else { return };
@@ -149,6 +164,25 @@ pub fn access(context: &Context, plan: &ManagedPlan, status: &mut RegistryStatus
         }
         AccessReport::Not { reason, message } => (Truth::False, *reason, message.clone()),
     };
+    if let AccessReport::InForce(in_force) = &report {
+        consistency(in_force.staleness_seconds, context.now(), status);
+    }
     let generation = status.observed_generation;
     conditions::set(&mut status.conditions, ACCESS_IN_FORCE, truth, why, &message, generation, context.now());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_that_remembers_is_said_with_what_to_do_and_nothing_is_said_of_others() {
+        let mut status = RegistryStatus::default();
+        consistency(Some(60), Timestamp::UNIX_EPOCH, &mut status);
+        let condition = conditions::find(&status.conditions, STORE_CONSISTENT).unwrap();
+        assert_eq!((condition.status.as_str(), condition.reason.as_str()), ("False", "MountOptions"));
+        assert!(condition.message.contains("60 s") && condition.message.contains("lookupcache=none"), "{condition:?}");
+        consistency(None, Timestamp::UNIX_EPOCH, &mut status);
+        assert_eq!(status.conditions, []);
+    }
 }
