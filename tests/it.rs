@@ -58,6 +58,8 @@ mod stores_support;
 
 #[path = "it/survival_acts.rs"]
 mod survival_acts;
+#[path = "it/survival_budgets.rs"]
+mod survival_budgets;
 #[path = "it/survival_checker.rs"]
 mod survival_checker;
 #[path = "it/survival_cuts.rs"]
@@ -70,14 +72,20 @@ mod survival_fuse;
 mod survival_history;
 #[path = "it/survival_kill.rs"]
 mod survival_kill;
+#[path = "it/survival_late.rs"]
+mod survival_late;
 #[path = "it/survival_ledger.rs"]
 mod survival_ledger;
+#[path = "it/survival_nfs.rs"]
+mod survival_nfs;
 #[path = "it/survival_power.rs"]
 mod survival_power;
 #[path = "it/survival_process.rs"]
 mod survival_process;
 #[path = "it/survival_replicas.rs"]
 mod survival_replicas;
+#[path = "it/survival_rights.rs"]
+mod survival_rights;
 #[path = "it/survival_scene.rs"]
 mod survival_scene;
 #[path = "it/survival_seed.rs"]

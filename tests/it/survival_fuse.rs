@@ -36,6 +36,38 @@ pub struct Faults {
     pub hangs: Option<String>,
     /// No answer to the sync of whatever has this in its path.
     pub sync_hangs: Option<String>,
+    /// ESTALE to so many requests about files and directories, as from an NFS server that does not know a handle.
+    pub stale: usize,
+    /// Links are made, and answered with an error: the answer to the first try was lost, and this is the second.
+    pub link_answers: Option<Errno>,
+}
+
+/// How many requests the kernel made of the disk: nothing is cached, so that each stands for a system call, or for a
+/// step of one along its path.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Look-ups of names, attributes, opening.
+    pub looks: usize,
+    /// Of files and of directories.
+    pub reads: usize,
+    /// Writes, and whatever makes a name.
+    pub grows: usize,
+    /// Removals and changed attributes.
+    pub changes: usize,
+    pub syncs: usize,
+}
+
+impl Counts {
+    fn count(&mut self, what: What) {
+        let counter = match what {
+            What::Look => &mut self.looks,
+            What::Read => &mut self.reads,
+            What::Grow => &mut self.grows,
+            What::Change => &mut self.changes,
+            What::Sync => &mut self.syncs,
+        };
+        *counter += 1;
+    }
 }
 
 /// A mounted disk; unmounted when dropped.
@@ -50,6 +82,7 @@ type Parked = Box<dyn FnOnce(&mut Shared) + Send>;
 struct Shared {
     disk: Disk,
     faults: Faults,
+    counts: Counts,
     numbers: Numbers,
     listings: HashMap<u64, Vec<(OsString, u64, FileType)>>,
     handles: u64,
@@ -125,6 +158,7 @@ impl Volume {
         let shared = Arc::new(Mutex::new(Shared {
             disk: Disk::default(),
             faults: Faults::default(),
+            counts: Counts::default(),
             numbers: Numbers::default(),
             listings: HashMap::new(),
             handles: 0,
@@ -159,6 +193,16 @@ impl Volume {
                 work(&mut shared);
             }
         }
+    }
+
+    /// What was counted since this was asked for last.
+    pub fn counts(&self) -> Counts {
+        std::mem::take(&mut self.lock().counts)
+    }
+
+    /// How much of what was to fail only so many times has not yet.
+    pub fn stale_left(&self) -> usize {
+        self.lock().faults.stale
     }
 
     /// How many requests of the kernel's wait for an answer.
@@ -198,7 +242,11 @@ impl Shared {
         names(&self.faults.hangs) || (asked.what == What::Sync && names(&self.faults.sync_hangs))
     }
 
-    fn fault(&self, asked: &Asked) -> Option<Errno> {
+    fn fault(&mut self, asked: &Asked) -> Option<Errno> {
+        if matches!(asked.what, What::Look | What::Read) && self.faults.stale > 0 {
+            self.faults.stale -= 1;
+            return Some(Errno::ESTALE);
+        }
         let unreadable = self.faults.unreadable.as_ref();
         let is_unreadable = unreadable.is_some_and(|part| asked.path.to_string_lossy().contains(part.as_str()));
         match asked.what {
@@ -334,6 +382,7 @@ impl Mounted {
         let path = shared.path(id);
         let path = name.map_or_else(|| path.clone(), |name| path.join(name));
         let asked = Asked { path, what };
+        shared.counts.count(what);
         let again = asked.clone();
         let work = move |shared: &mut Shared| match shared.fault(&again) {
             Some(error) => fail(reply, error),
@@ -482,7 +531,7 @@ impl Filesystem for Mounted {
             let linked = shared.find(node).and_then(|id| {
                 let place = shared.free_place(new_parent, &wanted)?;
                 shared.disk.link(id, place);
-                Ok(shared.looked_up(id))
+                shared.faults.link_answers.map_or_else(|| Ok(shared.looked_up(id)), Err)
             });
             tell(linked, reply, entry)
         });

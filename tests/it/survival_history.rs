@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use axum::http::{Method, StatusCode};
 use bytes::Bytes;
@@ -14,17 +15,35 @@ use crate::survival_ledger::Thing;
 use crate::survival_server::Ask;
 
 /// One clock for all clients, and what was recorded by it.
-#[derive(Default)]
 pub struct History {
-    clock: AtomicU64,
+    start: Instant,
+    /// The last moment that was told, in nanoseconds.
+    last: AtomicU64,
+    /// By how much what is read may be late.
+    late: Duration,
     operations: Mutex<BTreeMap<Thing, Vec<Operation>>>,
     /// Values as the checker has them.
     values: Mutex<Vec<Digest>>,
 }
 
+impl Default for History {
+    fn default() -> Self {
+        Self::late(Duration::ZERO)
+    }
+}
+
 impl History {
+    /// Of readers who may be told what was so this long before they asked.
+    pub fn late(late: Duration) -> Self {
+        let (last, operations, values) = Default::default();
+        Self { start: Instant::now(), last, late, operations, values }
+    }
+
+    /// No two moments are the same.
     fn now(&self) -> u64 {
-        self.clock.fetch_add(1, Ordering::SeqCst)
+        let now = u64::try_from((self.start.elapsed() + self.late).as_nanos()).unwrap();
+        let last = self.last.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |last| Some(now.max(last + 1)));
+        now.max(last.unwrap() + 1)
     }
 
     fn value(&self, digest: &Digest) -> u32 {
@@ -39,6 +58,11 @@ impl History {
 
     fn record(&self, thing: &Thing, called: u64, answered: bool, asked: Asked) {
         let answered = answered.then(|| self.now());
+        let late = u64::try_from(self.late.as_nanos()).unwrap();
+        let called = match asked {
+            Asked::Get(_) | Asked::Delete { found: false } => called - late,
+            Asked::Put(_) | Asked::Delete { found: true } => called,
+        };
         self.operations.lock().unwrap().entry(thing.clone()).or_default().push(Operation { called, answered, asked });
     }
 
@@ -67,6 +91,11 @@ impl History {
             other => panic!("{thing:?} is answered {other}"),
         };
         self.record(thing, called, true, Asked::Get(seen));
+    }
+
+    /// Whether each register could have been a variable.
+    pub fn is_linearizable(&self) -> bool {
+        self.operations.lock().unwrap().values().all(|operations| is_linearizable(operations))
     }
 
     /// Fails with the history of a register that has none that a variable could have had.
