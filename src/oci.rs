@@ -18,7 +18,7 @@ pub use error::{ErrorBody, ErrorCode, ErrorEntry};
 pub use manifest::{Descriptor, Manifest, ManifestError};
 pub use media_type::MediaType;
 pub use name::{Reference, RepositoryName, Tag};
-pub use range::{ByteRange, ContentRange, RangeError};
+pub use range::{ByteRange, ByteRanges, ContentRange, RangeError};
 
 /// A text that does not have the grammar of what it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -14,6 +14,7 @@ mod contents;
 pub mod edges;
 pub mod enumerate;
 pub mod error;
+pub mod find;
 mod heads;
 pub mod hold;
 pub mod identity;

@@ -4,19 +4,30 @@
 //! health. The serving and internal ones share everything but their challenge: within the cluster it is Basic, so that
 //! a replicator needs no external name.
 
+pub mod access_log;
 pub mod blobs;
+mod compress;
+pub mod connection;
 pub mod dispatch;
 pub mod documents;
 pub mod extension;
 pub mod fault;
+pub mod forwarded;
 pub mod gate;
+mod hashing;
+mod inbound;
 pub mod internal;
 pub mod journal;
+pub mod limits;
 pub mod listen;
 pub mod listing;
 pub mod manifests;
 pub mod metrics;
+mod mounts;
+mod open_uploads;
 pub mod probes;
+mod ranges;
+mod room;
 pub mod route;
 pub mod spans;
 pub mod tls;
@@ -43,6 +54,12 @@ pub struct Settings {
     pub external_urls: Vec<String>,
     /// The UID of the Registry object; absent outside a cluster.
     pub registry_uid: Option<String>,
+    /// Whether manifests may name what their repository does not have.
+    pub sparse: bool,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: forwarded::TrustedProxies,
+    /// What one client may take.
+    pub limits: limits::Limits,
 }
 
 /// A registry server. Cheap to clone.
@@ -60,6 +77,8 @@ struct Inner {
     store_seen: probes::StoreSeen,
     draining: AtomicBool,
     edges_changed: Notify,
+    open_uploads: open_uploads::OpenUploads,
+    room: room::Room,
     metrics: metrics::Metrics,
     /// Random, once a process: with a counter it names requests.
     process: String,
@@ -79,6 +98,8 @@ impl Server {
             store_seen: probes::StoreSeen::default(),
             draining: AtomicBool::new(false),
             edges_changed: Notify::new(),
+            open_uploads: open_uploads::OpenUploads::default(),
+            room: room::Room::default(),
             metrics: metrics::Metrics::default(),
             process: crate::registry::nonce(),
             requests: AtomicU64::new(0),
@@ -89,6 +110,11 @@ impl Server {
     /// The registry that is served.
     pub fn registry(&self) -> &Registry {
         &self.inner.registry
+    }
+
+    /// What the server was told.
+    pub fn settings(&self) -> &Settings {
+        &self.inner.settings
     }
 
     /// What decisions are made from now.

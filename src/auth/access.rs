@@ -67,9 +67,8 @@ impl Access {
     /// The project that covers a repository: of nested ones the longest prefix counts.
     pub fn project_of(&self, repository: &RepositoryName) -> Option<&Project> {
         let name = repository.as_str();
-        let ends = name.match_indices('/').map(|(at, _)| at).chain([name.len()]);
-        let prefixes: Vec<&str> = ends.map(|end| &name[..end]).collect();
-        prefixes.iter().rev().find_map(|prefix| self.projects.get(*prefix))
+        let ends = std::iter::once(name.len()).chain(name.rmatch_indices('/').map(|(at, _)| at));
+        ends.map(|end| &name[..end]).find_map(|prefix| self.projects.get(prefix))
     }
 }
 

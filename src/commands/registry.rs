@@ -77,6 +77,17 @@ pub struct Args {
     /// The password of the user `admin`. Where there is neither this nor a password file, one is made and printed.
     #[arg(long, value_name = "FILE", conflicts_with = "htpasswd_file")]
     admin_password_file: Option<PathBuf>,
+    /// Accept manifests that name what their repository does not have.
+    #[arg(long)]
+    sparse: bool,
+    /// A proxy, as an address or range (`10.0.0.0/8`), whose `X-Forwarded-For` says who a client is. May be given
+    /// several times.
+    #[arg(long, value_name = "RANGE")]
+    trusted_proxy: Vec<crate::server::forwarded::Range>,
+    /// How many connections there may be at once; who comes later waits until one ends. Never more than half of the
+    /// files that the process may have open.
+    #[arg(long, value_name = "NUMBER", default_value_t = 10_000)]
+    max_connections: usize,
     /// How long new connections are still taken after SIGTERM, while load balancers learn of it, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     drain_seconds: u64,
@@ -159,8 +170,13 @@ pub async fn run(args: Args) -> Result<(), Error> {
     let listener = bind(args.listen, serving.as_ref()).await?;
     let sources = files::Sources::new(&args)?;
     let (keys, configured) = sources.read()?;
-    let settings =
-        Settings { external_urls: external_urls(&args, &listener, tls)?, registry_uid: args.registry_uid.clone() };
+    let settings = Settings {
+        external_urls: external_urls(&args, &listener, tls)?,
+        registry_uid: args.registry_uid.clone(),
+        sparse: args.sparse,
+        trusted_proxies: args.trusted_proxy.iter().copied().collect(),
+        ..Settings::default()
+    };
     let server = Server::new(registry, settings, keys, configured);
     patiently(&args.store, async {
         server.poll_documents().await?;
@@ -189,7 +205,7 @@ pub async fn run(args: Args) -> Result<(), Error> {
         serve(bind(address, inside.as_ref()).await?, internal::router(server.clone()));
     }
     let address = listener.address().map_err(|source| Error::Listen { address: args.listen, source })?;
-    serve(listener, main);
+    serve(listener.at_most(connections(args.max_connections)), main);
     tracing::info!(%address, store = %opened.name, tls, "serving");
 
     let certificates = [
@@ -331,6 +347,19 @@ async fn poll(server: Server, mut sources: files::Sources, certificates: [Polled
             certificate.poll();
         }
     }
+}
+
+/// Lets the process have as many files open as it may; so many connections it can have then: each may read a file.
+fn connections(wanted: usize) -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let files = if raised.is_ok() { limit.maximum } else { limit.current };
+    let most = files.map_or(usize::MAX, |files| usize::try_from(files / 2).unwrap_or(usize::MAX));
+    if most < wanted {
+        tracing::warn!(connections = most, wanted, "the process may have few files open: fewer connections are taken");
+    }
+    wanted.min(most)
 }
 
 /// Compares clocks, every minute.

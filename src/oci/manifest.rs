@@ -22,9 +22,6 @@ pub struct Descriptor {
     /// Free annotations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub annotations: Option<BTreeMap<String, String>>,
-    /// In an index: what the described image runs on. Kept as it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub platform: Option<serde_json::Value>,
 }
 
 /// What is read of an image manifest, an index, an artifact manifest, or of Docker's forms of the first two.
@@ -69,10 +66,17 @@ pub enum ManifestError {
     /// CVE-2021-41190: both an image and an index.
     #[error("a manifest may have `layers` or `manifests`, not both")]
     Ambiguous,
+    /// Nested deeper than any reader of it would follow.
+    #[error("the manifest is nested more than {DEEPEST} levels deep")]
+    TooDeep,
     /// Neither the header nor the body says what it is.
     #[error("the manifest has no media type: neither a Content-Type nor a `mediaType`")]
     NoMediaType,
 }
+
+/// The deepest nesting of JSON that is taken. Real manifests have six levels; what is kept here is parsed by every
+/// client that pulls it.
+const DEEPEST: usize = 64;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -93,6 +97,9 @@ impl Manifest {
     pub fn parse(content_type: Option<&MediaType>, bytes: &[u8]) -> Result<Self, ManifestError> {
         if content_type.is_some_and(MediaType::is_schema_1) {
             return Err(ManifestError::Schema1);
+        }
+        if is_deeper_than(DEEPEST, bytes) {
+            return Err(ManifestError::TooDeep);
         }
         let raw: Raw = serde_json::from_slice(bytes)?;
         let media_type = media_type(content_type, raw.media_type.as_deref())?;
@@ -130,7 +137,6 @@ impl Manifest {
             size,
             artifact_type: self.artifact_type.clone(),
             annotations: self.annotations.clone(),
-            platform: None,
         }
     }
 }
@@ -144,6 +150,27 @@ fn media_type(header: Option<&MediaType>, body: Option<&str>) -> Result<MediaTyp
         (None, Some(body)) => body.parse().map_err(|_| ManifestError::NoMediaType),
         (None, None) => Err(ManifestError::NoMediaType),
     }
+}
+
+/// Whether arrays and objects are nested deeper than this anywhere, also in what is not read.
+fn is_deeper_than(deepest: usize, json: &[u8]) -> bool {
+    let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b'[' | b'{' if !in_text => {
+                depth += 1;
+                if depth > deepest {
+                    return true;
+                }
+            }
+            b']' | b'}' if !in_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
 }
 
 /// Artifact manifests have no `schemaVersion`; what we do not know by name need not have one.
@@ -185,6 +212,20 @@ mod tests {
         assert_eq!(manifest.references().count(), 3);
         assert_eq!(manifest.artifact_type.as_deref(), Some("application/vnd.example.config"));
         assert!(manifest.subject.is_some());
+    }
+
+    /// CVE-2023-25153 and its kin.
+    #[test]
+    fn what_is_nested_too_deep_is_refused_also_in_fields_that_nobody_reads() {
+        let nested = |depth: usize| {
+            let (open, close) = ("[".repeat(depth), "]".repeat(depth));
+            format!(r#"{{"schemaVersion":2,"brackets in a text":"[[\"[[","custom":{open}{close}}}"#)
+        };
+        assert!(Manifest::parse(Some(&oci()), nested(DEEPEST - 1).as_bytes()).is_ok());
+        for depth in [DEEPEST, 1_000_000] {
+            let parsed = Manifest::parse(Some(&oci()), nested(depth).as_bytes());
+            assert!(matches!(parsed, Err(ManifestError::TooDeep)), "{depth}");
+        }
     }
 
     #[test]

@@ -44,6 +44,17 @@ pub enum RegistryError {
         /// The tag or digest.
         reference: Reference,
     },
+    /// An adopted manifest of a form that is served to nobody.
+    #[error(
+        "`{reference}` in repository `{repository}` is a Docker schema 1 manifest, which is not served; push the image \
+         again with a current client"
+    )]
+    Schema1 {
+        /// The repository.
+        repository: RepositoryName,
+        /// The tag or digest.
+        reference: Reference,
+    },
     /// Nothing was ever pushed to the repository.
     #[error("repository `{0}` does not exist")]
     NameUnknown(RepositoryName),

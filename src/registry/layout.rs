@@ -117,6 +117,11 @@ pub fn repositories() -> Key {
     ours("repositories")
 }
 
+/// The directory of the repositories whose names begin with these components; all for the empty text.
+pub fn repositories_below(place: &str) -> Key {
+    if place.is_empty() { repositories() } else { ours(format_args!("repositories/{place}")) }
+}
+
 fn repository(name: &RepositoryName) -> Key {
     ours(format_args!("repositories/{name}"))
 }
@@ -148,9 +153,13 @@ pub fn referrers(name: &RepositoryName, subject: &Digest) -> Key {
 
 /// One referrer, by the version of its register that made it.
 pub fn referrer(name: &RepositoryName, subject: &Digest, referrer: &Digest, version: u64) -> Key {
-    // A colon is awkward on some filesystems and in some tools; an algorithm's name has no dash.
-    let digest = referrer.as_str().replacen(':', "-", 1);
-    referrers(name, subject).join(format_args!("{digest}{SEPARATOR}{version:016x}"))
+    referrers(name, subject).join(format_args!("{}{SEPARATOR}{version:016x}", in_a_name(referrer)))
+}
+
+/// A digest within the name of a key. A colon is awkward on some filesystems and in some tools; an algorithm's name has
+/// no dash.
+pub fn in_a_name(digest: &Digest) -> String {
+    digest.as_str().replacen(':', "-", 1)
 }
 
 /// Whose hint a name in [`referrers`] is, and of which version of its register.

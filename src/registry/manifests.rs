@@ -47,6 +47,9 @@ pub struct Incoming<'a> {
     pub digest: Digest,
     /// The tags to set.
     pub tags: Vec<Tag>,
+    /// Whether it may name what the repository does not have. What it names is kept from the collector all the same,
+    /// as soon as it comes.
+    pub sparse: bool,
 }
 
 impl<'a> Incoming<'a> {
@@ -59,6 +62,11 @@ impl<'a> Incoming<'a> {
         bytes: Bytes,
     ) -> Result<Self> {
         let manifest = Manifest::parse(content_type, &bytes)?;
+        Self::of(repository, reference, manifest, bytes)
+    }
+
+    /// As [`Self::new`], of bytes that were read already.
+    pub fn of(repository: &'a RepositoryName, reference: &Reference, manifest: Manifest, bytes: Bytes) -> Result<Self> {
         let (digest, tags) = match reference {
             Reference::Tag(tag) => (Digest::sha256(&bytes), vec![tag.clone()]),
             Reference::Digest(expected) => {
@@ -69,7 +77,25 @@ impl<'a> Incoming<'a> {
                 (actual, Vec::new())
             }
         };
-        Ok(Self { repository, bytes, manifest, digest, tags })
+        Ok(Self { repository, bytes, manifest, digest, tags, sparse: false })
+    }
+
+    /// Sets these tags too (distribution-spec, "Pushing Manifests": `?tag=`).
+    #[must_use]
+    pub fn with_tags(mut self, tags: impl IntoIterator<Item = Tag>) -> Self {
+        for tag in tags {
+            if !self.tags.contains(&tag) {
+                self.tags.push(tag);
+            }
+        }
+        self
+    }
+
+    /// May name what is missing.
+    #[must_use]
+    pub fn sparse(mut self, sparse: bool) -> Self {
+        self.sparse = sparse;
+        self
     }
 
     fn size(&self) -> u64 {
@@ -121,6 +147,9 @@ impl Registry {
         let head = head.ok_or_else(|| tags::unknown(repository, reference.clone()))?;
         let entry = &head.entry;
         let media_type = entry.media_type.clone().unwrap_or_else(MediaType::oci_manifest);
+        if media_type.is_schema_1() {
+            return Err(RegistryError::Schema1 { repository: repository.clone(), reference: reference.clone() });
+        }
         Ok(Stored { digest: entry.digest.clone(), media_type, size: entry.size })
     }
 
@@ -153,7 +182,8 @@ impl Registry {
         ticket: &Ticket,
     ) -> Result<()> {
         loop {
-            self.rescue_references(incoming.repository, &incoming.manifest, author, ticket, 0).await?;
+            let required = !incoming.sparse;
+            self.rescue_references(incoming.repository, &incoming.manifest, author, ticket, required, 0).await?;
             if !self.rescue_data(&incoming.digest).await? {
                 self.publish_bytes(incoming).await?;
             }
@@ -205,6 +235,9 @@ impl Registry {
 
     /// An error that names every missing thing. Blobs must be linked here, children may be manifests or blobs.
     pub(super) async fn check_references(&self, incoming: &Incoming<'_>) -> Result<()> {
+        if incoming.sparse {
+            return Ok(());
+        }
         let mut missing = BTreeSet::new();
         for blob in incoming.manifest.blobs() {
             if !self.is_here(incoming.repository, blob, false).await? {
@@ -236,13 +269,15 @@ impl Registry {
         Ok(known && (self.data(&named.digest).await?.is_some() || self.open_data(&named.digest).await?.is_some()))
     }
 
-    /// Takes back whatever of the named things was condemned, with all that those reach.
+    /// Takes back whatever of the named things was condemned, with all that those reach. Where they are `required`, one
+    /// that is not there is an error.
     fn rescue_references<'a>(
         &'a self,
         repository: &'a RepositoryName,
         manifest: &'a Manifest,
         author: &'a Author,
         ticket: &'a Ticket,
+        required: bool,
         depth: usize,
     ) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
@@ -255,7 +290,7 @@ impl Registry {
                 let child = Register::Manifest(repository.clone(), named.digest.clone());
                 let (link_head, _) = self.rescue(&link, author, ticket).await?;
                 let (child_head, rescued) = self.rescue(&child, author, ticket).await?;
-                let required = !named.media_type.is_non_distributable();
+                let required = required && !named.media_type.is_non_distributable();
                 // The register too, not only the bytes: a client may have deleted the link since the first look.
                 let is_child = manifest.manifests.iter().any(|other| other.digest == named.digest);
                 let is_set =
@@ -268,7 +303,7 @@ impl Registry {
                 }
                 if rescued && depth < DEEPEST {
                     let inner = self.read_manifest(repository, &named.digest).await?;
-                    self.rescue_references(repository, &inner, author, ticket, depth + 1).await?;
+                    self.rescue_references(repository, &inner, author, ticket, required, depth + 1).await?;
                 }
             }
             Ok(())

@@ -20,8 +20,13 @@ use crate::store::{Durability, Key, PutNew};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 enum Step {
-    /// Bound to a repository and an identity.
-    Begin { repository: RepositoryName, actor: String },
+    /// Bound to a repository and an identity. The algorithm is what the client said that it will close with.
+    Begin {
+        repository: RepositoryName,
+        actor: String,
+        #[serde(default = "usual")]
+        algorithm: Algorithm,
+    },
     /// Some bytes.
     Part(Part),
     /// What was kept of a broken body is thrown away: the client began again.
@@ -34,6 +39,10 @@ enum Step {
     Cancel {},
 }
 
+const fn usual() -> Algorithm {
+    Algorithm::Sha256
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Part {
@@ -43,7 +52,7 @@ struct Part {
     nonce: String,
     /// The process that wrote it: only that one knows its bytes to be what it hashed.
     origin: String,
-    /// The state of the SHA-256 over everything up to and with this part, in hex.
+    /// The state of the hash over everything up to and with this part, in hex, by the upload's algorithm.
     state: String,
     /// The body broke off.
     #[serde(default)]
@@ -68,6 +77,7 @@ pub struct Upload {
     id: String,
     repository: RepositoryName,
     actor: String,
+    algorithm: Algorithm,
     /// The number of its newest version.
     version: u64,
     parts: Vec<Part>,
@@ -77,7 +87,7 @@ pub struct Upload {
 impl Upload {
     fn new(repository: &RepositoryName, id: &str, actor: &str) -> Self {
         let (id, repository, actor) = (id.to_owned(), repository.clone(), actor.to_owned());
-        Self { id, repository, actor, version: 0, parts: Vec::new(), closed: None }
+        Self { id, repository, actor, algorithm: usual(), version: 0, parts: Vec::new(), closed: None }
     }
 
     /// Its id.
@@ -106,12 +116,32 @@ fn is_id(text: &str) -> bool {
 }
 
 impl Registry {
-    /// Begins an upload.
+    /// Begins an upload that will be closed with a SHA-256.
     pub async fn begin_upload(&self, repository: &RepositoryName, actor: &str) -> Result<Upload> {
+        self.begin_upload_for(repository, actor, Algorithm::Sha256).await
+    }
+
+    /// Begins an upload. Chunks are hashed by `algorithm` as they come; closing with another hashes them again.
+    pub async fn begin_upload_for(
+        &self,
+        repository: &RepositoryName,
+        actor: &str,
+        algorithm: Algorithm,
+    ) -> Result<Upload> {
         let id = nonce();
-        let begin = Step::Begin { repository: repository.clone(), actor: actor.to_owned() };
+        let begin = Step::Begin { repository: repository.clone(), actor: actor.to_owned(), algorithm };
         versions::land(&self.inner.store, &layout::upload(&id), 1, to_json(&begin), Durability::Volatile).await?;
-        Ok(Upload { version: 1, ..Upload::new(repository, &id, actor) })
+        Ok(Upload { version: 1, algorithm, ..Upload::new(repository, &id, actor) })
+    }
+
+    /// Whether an upload of this id is neither closed nor cancelled nor swept.
+    pub async fn is_upload_open(&self, id: &str) -> Result<bool> {
+        let newest = versions::newest(&self.inner.store, &layout::upload(id)).await?;
+        let Some(newest) = newest.filter(|newest| !is_torn(&newest.value)) else { return Ok(false) };
+        Ok(match step(id, &newest.value)? {
+            Step::Begin { .. } | Step::Part(_) | Step::Reset {} | Step::Keep {} => true,
+            Step::Close { .. } | Step::Cancel {} => false,
+        })
     }
 
     /// The upload of this id, if it was begun in this repository by this identity and not cancelled.
@@ -127,12 +157,11 @@ impl Registry {
             if is_torn(&version.value) {
                 return Err(unknown());
             }
-            let step = serde_json::from_slice(&version.value).map_err(|error| RegistryError::Corrupt {
-                key: layout::upload(id).to_string(),
-                why: error.to_string(),
-            })?;
-            match step {
-                Step::Begin { repository: of, actor: by } => bound = of == *repository && by == actor,
+            match step(id, &version.value)? {
+                Step::Begin { repository: of, actor: by, algorithm } => {
+                    bound = of == *repository && by == actor;
+                    upload.algorithm = algorithm;
+                }
                 Step::Part(part) => upload.parts.push(part),
                 Step::Reset {} => upload.parts.clear(),
                 Step::Keep {} => upload.parts.iter_mut().for_each(|part| part.broken = false),
@@ -152,7 +181,7 @@ impl Registry {
         length: Option<u64>,
         body: impl Body,
     ) -> Result<Upload> {
-        let brought = self.bring(upload, at, length, body, Algorithm::Sha256).await?;
+        let brought = self.bring(upload, at, length, body, upload.algorithm).await?;
         self.land_brought(upload, brought).await
     }
 
@@ -173,7 +202,7 @@ impl Registry {
         if upload.closed.is_some() || at.is_some_and(|at| at != offset) {
             return Err(RegistryError::UploadRange { expected: offset });
         }
-        let mut hasher = self.hasher_so_far(before, algorithm);
+        let mut hasher = self.hasher_so_far(upload, before, algorithm);
         let nonce = nonce();
         let key = layout::upload_part(&upload.id, &nonce);
         let (received, outcome) = match self.receive(&key, body, hasher.as_mut()).await {
@@ -184,11 +213,16 @@ impl Registry {
                 return Err(error);
             }
         };
-        let outcome = outcome.and_then(|()| check_length(length, received));
-        let state = match &hasher {
-            Some(Hasher::Sha256(_)) => hasher.as_ref().map(|hasher| hex::encode(hasher.state())).unwrap_or_default(),
-            Some(Hasher::Sha512(_)) | None => String::new(),
-        };
+        // Only a body that broke off is kept as far as it came. One that came to its end with another length than its
+        // headers say is nobody knows what.
+        if outcome.is_ok()
+            && let Err(error) = check_length(length, received)
+        {
+            self.discard(&key).await;
+            return Err(error);
+        }
+        let resumable = hasher.as_ref().filter(|hasher| hasher.algorithm() == upload.algorithm);
+        let state = resumable.map(|hasher| hex::encode(hasher.state())).unwrap_or_default();
         let (origin, broken) = (self.inner.origin.clone(), outcome.is_err());
         let part = Part { offset, length: received, nonce, origin, state, broken };
         Ok(Brought { begins_again, part: (received > 0).then_some(part), hasher, outcome })
@@ -230,11 +264,11 @@ impl Registry {
     }
 
     /// The hash of what is there, if this very process hashed it all.
-    fn hasher_so_far(&self, parts: &[Part], algorithm: Algorithm) -> Option<Hasher> {
+    fn hasher_so_far(&self, upload: &Upload, parts: &[Part], algorithm: Algorithm) -> Option<Hasher> {
         let hashed_all = || parts.iter().all(|part| part.origin == self.inner.origin && !part.state.is_empty());
         match parts.last() {
             None => Some(Hasher::new(algorithm)),
-            Some(part) if algorithm == Algorithm::Sha256 && hashed_all() => {
+            Some(part) if algorithm == upload.algorithm && hashed_all() => {
                 Hasher::resume(algorithm, &hex::decode(&part.state).ok()?)
             }
             Some(_) => None,
@@ -323,6 +357,14 @@ impl Registry {
 /// Where the next part begins.
 fn end_of(parts: &[Part]) -> u64 {
     parts.last().map_or(0, |part| part.offset + part.length)
+}
+
+fn step(id: &str, value: &[u8]) -> Result<Step> {
+    let corrupt = |error: serde_json::Error| RegistryError::Corrupt {
+        key: layout::upload(id).to_string(),
+        why: error.to_string(),
+    };
+    serde_json::from_slice(value).map_err(corrupt)
 }
 
 fn check_length(announced: Option<u64>, received: u64) -> Result<()> {

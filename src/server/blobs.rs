@@ -1,14 +1,15 @@
-//! Blobs: GET, HEAD with ranges and conditions; DELETE.
+//! Blobs: GET, HEAD with ranges and conditions (distribution-spec, "Pulling blobs"; RFC 9110, sections 13 and 14); DELETE.
 
 use axum::body::Body;
 use axum::http::{HeaderValue, Method, StatusCode, Version, header};
 use axum::response::Response;
 
-use super::Fault;
+use super::access_log::InPieces;
+use super::connection::Connection;
 use super::dispatch::Call;
-use super::spans::Spans;
+use super::{Fault, ranges};
 use crate::auth::Permission;
-use crate::oci::{ByteRange, Digest, ErrorCode, RangeError, RepositoryName};
+use crate::oci::{ByteRanges, Digest, ErrorCode, RangeError, RepositoryName};
 use crate::store::Object;
 
 pub(super) const CONTENT_DIGEST: header::HeaderName = header::HeaderName::from_static("docker-content-digest");
@@ -25,13 +26,16 @@ pub async fn handle(call: &Call, name: &RepositoryName, digest: &Digest) -> Resu
                 return Ok(redirect(digest, &url));
             }
             let object = registry.open_blob(name, digest).await?;
-            get(call, digest, object)
+            get(call, name, digest, object)
         }
         Method::HEAD => {
             call.authorize(Permission::Pull, name)?;
             let meta = call.server.registry().blob(name, digest).await?;
-            let mut response = Response::new(Body::empty());
-            describe(&mut response, digest);
+            let mut response = if is_unchanged(call, digest) { unchanged() } else { Response::new(Body::empty()) };
+            describe(call, &mut response, name, digest);
+            if response.status() == StatusCode::NOT_MODIFIED {
+                return Ok(response);
+            }
             response.headers_mut().insert(header::CONTENT_LENGTH, meta.size.into());
             Ok(response)
         }
@@ -46,73 +50,106 @@ pub async fn handle(call: &Call, name: &RepositoryName, digest: &Digest) -> Resu
     }
 }
 
-fn get(call: &Call, digest: &Digest, object: Object) -> Result<Response, Fault> {
-    let size = object.meta.size;
+fn get(call: &Call, name: &RepositoryName, digest: &Digest, object: Object) -> Result<Response, Fault> {
     if is_unchanged(call, digest) {
-        return Ok(unchanged(digest));
+        let mut response = unchanged();
+        describe(call, &mut response, name, digest);
+        return Ok(response);
     }
-    // If-Range with anything but this very content asks for the whole.
+    let mut response = partial(call, name, digest, object)?;
+    let multipart = response.headers_mut().remove(header::CONTENT_TYPE);
+    describe(call, &mut response, name, digest);
+    if let Some(kind) = multipart {
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    }
+    Ok(response)
+}
+
+fn partial(call: &Call, name: &RepositoryName, digest: &Digest, object: Object) -> Result<Response, Fault> {
+    let size = object.meta.size;
+    // If-Range with anything but this very content asks for the whole; a weak tag never matches (RFC 9110, 13.1.5).
     let same = call.header(header::IF_RANGE).is_none_or(|tag| tag == etag(digest));
-    let range = call.header(header::RANGE).filter(|_| same && size > 0);
-    match range.map(|range| ByteRange::resolve(range, size)) {
-        Some(Ok(range)) => {
-            let mut response = stream(call, object, digest, range.start, range.length());
-            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-            let value = format!("bytes {}-{}/{size}", range.start, range.end);
-            response.headers_mut().extend(HeaderValue::try_from(value).ok().map(|v| (header::CONTENT_RANGE, v)));
-            Ok(response)
-        }
+    // Nothing of an empty blob can be left out.
+    let wanted = call.header(header::RANGE).filter(|_| same && size > 0);
+    match wanted.map(|wanted| ByteRanges::resolve(wanted, size)) {
+        Some(Ok(ranges)) => match ranges.as_slice() {
+            [range] => {
+                let mut response = content(call, object, range.start, range.length());
+                *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+                let value = format!("bytes {}-{}/{size}", range.start, range.end);
+                response.headers_mut().extend(HeaderValue::try_from(value).ok().map(|v| (header::CONTENT_RANGE, v)));
+                Ok(response)
+            }
+            several => Ok(ranges::multipart(call.server.registry(), name, digest, size, several)),
+        },
         Some(Err(RangeError::Unsatisfiable)) => Err(Fault::new(
             StatusCode::RANGE_NOT_SATISFIABLE,
             ErrorCode::RangeInvalid,
             format!("the blob has {size} bytes"),
         )
         .with_header(header::CONTENT_RANGE, format!("bytes */{size}"))),
-        Some(Err(RangeError::Ignored)) | None => Ok(stream(call, object, digest, 0, size)),
+        Some(Err(error @ RangeError::Refused)) => {
+            Err(Fault::new(StatusCode::BAD_REQUEST, ErrorCode::RangeInvalid, error.to_string()))
+        }
+        Some(Err(RangeError::Ignored)) | None => Ok(content(call, object, 0, size)),
     }
 }
 
-/// To the store itself. The URL holds for some minutes and is nobody's to keep.
-fn redirect(digest: &Digest, url: &str) -> Response {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
-    name(&mut response, digest);
-    let headers = response.headers_mut();
-    headers.extend(HeaderValue::try_from(url).ok().map(|url| (header::LOCATION, url)));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
-}
-
-fn stream(call: &Call, object: Object, digest: &Digest, start: u64, length: u64) -> Response {
-    let mut response = Response::new(content(call, object, start, length));
-    describe(&mut response, digest);
+/// An answer of the bytes `start .. start + length`: what is at hand at once, what is in a file by way of the
+/// connection's spans where that is possible.
+pub(super) fn content(call: &Call, object: Object, start: u64, length: u64) -> Response {
+    let mut response = match object.at_hand(start, length) {
+        Some(bytes) => Response::new(Body::from(bytes)),
+        None => in_pieces(call, object, start, length),
+    };
     response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
     response
 }
 
-/// The bytes `start .. start + length`: what is at hand at once, what is in a file by way of the connection's spans
-/// where that is possible.
-pub(super) fn content(call: &Call, object: Object, start: u64, length: u64) -> Body {
-    if let Some(bytes) = object.at_hand(start, length) {
-        return Body::from(bytes);
-    }
-    let spans = call.parts.extensions.get::<Spans>().filter(|_| call.parts.version <= Version::HTTP_11);
-    match (object.local_file(), spans) {
+fn in_pieces(call: &Call, object: Object, start: u64, length: u64) -> Response {
+    let connection = call.parts.extensions.get::<Connection>();
+    let spans = connection.and_then(|connection| connection.spans.as_ref());
+    let body = match (object.local_file(), spans.filter(|_| call.parts.version <= Version::HTTP_11)) {
         (Some(file), Some(spans)) => spans.body(file.clone(), start, length),
         (Some(_) | None, _) => Body::from_stream(object.stream(start, length)),
-    }
+    };
+    let mut response = Response::new(body);
+    response.extensions_mut().insert(InPieces);
+    response
 }
 
-fn describe(response: &mut Response, digest: &Digest) {
+/// To where the store itself serves the bytes: for GET only, and only where that is configured.
+fn redirect(digest: &Digest, url: &str) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+    response.headers_mut().extend(HeaderValue::try_from(url).ok().map(|url| (header::LOCATION, url)));
+    // The URL is good for minutes, and for whoever has it.
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    name_content(&mut response, digest);
+    response
+}
+
+fn describe(call: &Call, response: &mut Response, name: &RepositoryName, digest: &Digest) {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, max-age=31536000, immutable"));
-    name(response, digest);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(caching(call, name, true)));
+    name_content(response, digest);
+}
+
+/// Who may keep an answer and how long. What is addressed by digest never changes; caches that many share keep only what
+/// everybody may read.
+pub(super) fn caching(call: &Call, name: &RepositoryName, by_digest: bool) -> &'static str {
+    match (call.gate.is_public(name), by_digest) {
+        (true, true) => "public, max-age=31536000, immutable",
+        (true, false) => "public, no-cache",
+        (false, true) => "private, max-age=31536000, immutable",
+        (false, false) => "private, no-cache",
+    }
 }
 
 /// The digest, as Docker's header and as an entity tag.
-pub(super) fn name(response: &mut Response, digest: &Digest) {
+pub(super) fn name_content(response: &mut Response, digest: &Digest) {
     let headers = response.headers_mut();
     headers.extend(HeaderValue::try_from(digest.as_str()).ok().map(|value| (CONTENT_DIGEST, value)));
     headers.extend(HeaderValue::try_from(etag(digest)).ok().map(|value| (header::ETAG, value)));
@@ -128,9 +165,9 @@ pub(super) fn is_unchanged(call: &Call, digest: &Digest) -> bool {
     tags.split(',').map(|tag| tag.trim().trim_start_matches("W/")).any(|tag| tag == "*" || tag == etag(digest))
 }
 
-pub(super) fn unchanged(digest: &Digest) -> Response {
+/// 304, to be described as the 200 would be.
+pub(super) fn unchanged() -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NOT_MODIFIED;
-    name(&mut response, digest);
     response
 }

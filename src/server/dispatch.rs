@@ -1,16 +1,20 @@
 //! One request: route, caller, right, handler, answer; and what is logged and counted of it.
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header, request::Parts};
 use axum::response::Response;
 
+use super::access_log::Line;
+use super::connection::Connection;
 use super::fault::{Challenge, Fault};
 use super::gate::{Caller, Gate};
 use super::route::{Route, RouteError};
-use super::{Server, blobs, extension, listing, manifests, token, uploads};
+use super::{Server, blobs, extension, inbound, limits, listing, manifests, token, uploads};
 use crate::auth::{Identity, Permission};
 use crate::oci::{ErrorCode, RepositoryName};
 use crate::registry::{Author, Cause};
@@ -103,36 +107,52 @@ pub async fn serve_internally(State(server): State<Server>, request: Request) ->
 }
 
 async fn answer(server: Server, endpoint: Endpoint, request: Request) -> Response {
-    let started = Instant::now();
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let host = host(&request);
-    let version = request.version();
-    let route = Route::parse(&path);
+    let (parts, body) = request.into_parts();
+    let bounds = server.settings().limits;
+    let (body, rest) = inbound::watch(&parts.headers, body, &bounds);
+    let connection = parts.extensions.get::<Connection>().cloned();
+    let line = line(&server, &parts, connection.as_ref(), rest);
+    let (host, version) = (parts.headers.get(header::HOST).cloned(), parts.version);
+    let route = Route::parse(parts.uri.path());
     let class = route.as_ref().map_or("unknown", Route::class);
-    let handled = match route {
-        Ok(route) => handle(server.clone(), route, request).await,
-        Err(error) => Err(invalid_route(&error, &method)),
+    let handled = match (limits::check_head(&parts.uri, &parts.headers), route) {
+        (Err(fault), _) => Err(fault),
+        (Ok(()), Ok(route)) => handle(server.clone(), route, parts, body).await,
+        (Ok(()), Err(error)) => Err(invalid_route(&error, &line.method)),
     };
-    let realm = |challenge: &Challenge| server.challenge(endpoint, host.as_deref(), challenge);
-    let mut response = handled.unwrap_or_else(|fault| fault.into_response(&realm));
-    let id = server.next_request_id();
+    let realm = |challenge: &Challenge| {
+        // HTTP/2 has no Host but an authority.
+        let host = host.as_ref().and_then(|host| host.to_str().ok());
+        server.challenge(endpoint, host.or(line.uri.authority().map(Authority::as_str)), challenge)
+    };
+    let mut response = handled.unwrap_or_else(|fault| fault.into_response(&line.id, &realm));
+    server.metrics().observe(class, &line.method, response.status(), line.started.elapsed());
+    let taken = match &line.body {
+        Some(rest) => rest.drain(&bounds).await,
+        None => true,
+    };
     let headers = response.headers_mut();
     // A connection that is kept would be closed at the end under whoever is about to use it again; told so with an
     // answer, its client goes to another server. HTTP/2 says it by itself (GOAWAY).
-    if server.is_draining() && version < Version::HTTP_2 {
+    if (server.is_draining() || !taken) && version < Version::HTTP_2 {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     headers.insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
-    headers.extend(HeaderValue::try_from(&id).ok().map(|id| (REQUEST_ID, id)));
-    let (status, elapsed) = (response.status(), started.elapsed());
-    server.metrics().observe(class, &method, status, elapsed);
-    tracing::info!(target: "regatta::access", %method, path, status = status.as_u16(), ms = elapsed.as_secs_f64() * 1e3, id, "served");
-    response
+    headers.extend(HeaderValue::try_from(&line.id).ok().map(|id| (REQUEST_ID, id)));
+    line.answered(response, connection.as_ref().map(|connection| &connection.meter))
 }
 
-fn host(request: &Request) -> Option<String> {
-    let header = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-    header.map(str::to_owned).or_else(|| request.uri().authority().map(ToString::to_string))
+fn line(server: &Server, parts: &Parts, connection: Option<&Connection>, body: Option<inbound::Rest>) -> Line {
+    let peer = connection.map_or(SocketAddr::from(([0, 0, 0, 0], 0)), |connection| connection.peer);
+    Line {
+        started: Instant::now(),
+        id: server.next_request_id(),
+        method: parts.method.clone(),
+        uri: parts.uri.clone(),
+        client: server.settings().trusted_proxies.client(peer, &parts.headers),
+        agent: parts.headers.get(header::USER_AGENT).cloned(),
+        body,
+    }
 }
 
 /// A tag that is none cannot exist: reading it is 404, setting it 400.
@@ -147,9 +167,8 @@ fn invalid_route(error: &RouteError, method: &Method) -> Fault {
     }
 }
 
-async fn handle(server: Server, route: Route, request: Request) -> Result<Response, Fault> {
+async fn handle(server: Server, route: Route, parts: Parts, body: Body) -> Result<Response, Fault> {
     let gate = server.gate();
-    let (parts, body) = request.into_parts();
     if route == Route::Token {
         return token::handle(&gate, &parts, body).await;
     }
@@ -169,6 +188,7 @@ async fn handle(server: Server, route: Route, request: Request) -> Result<Respon
         Route::Uploads(name) => uploads::begin(&call, &name, body).await,
         Route::Upload(name, id) => uploads::handle(&call, &name, &id, body).await,
         Route::Cursor(edge) => extension::cursor(&call, &edge, body).await,
+        Route::Discover(name) => extension::discover(&call, name.as_ref()),
     }
 }
 

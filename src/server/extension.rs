@@ -1,17 +1,19 @@
-//! `/v2/_regatta/replication/cursor/<edge>`: where an edge that ends here is in its source's journal.
+//! Extensions as the distribution spec has them (`_<extension>/<component>/<module>`), and the list of them.
 //!
-//! An extension as the distribution spec has them (`_<extension>/<component>/<module>`), for replicators only. It lies
-//! with the destination so that a source that was restored from a backup is noticed.
+//! `/v2/_regatta/replication/cursor/<edge>`: where an edge that ends here is in its source's journal. For replicators
+//! only. It lies with the destination so that a source that was restored from a backup is noticed.
 
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
+use serde_json::json;
 
 use super::Fault;
 use super::dispatch::Call;
+use super::listing;
 use crate::admin::DestinationCursor;
-use crate::auth::Identity;
-use crate::oci::ErrorCode;
+use crate::auth::{Identity, Permission};
+use crate::oci::{ErrorCode, RepositoryName};
 use crate::registry::edges::is_edge_id;
 
 /// A cursor has some hundred bytes an origin.
@@ -21,6 +23,31 @@ const LONGEST: usize = 1024 * 1024;
 /// registry takes large blobs in parts and mounts without `from`.
 const REGATTA_VERSION: HeaderName = HeaderName::from_static("regatta-version");
 const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// `_oci/ext/discover` (extensions/_oci.md): what is here beside the specification, for the whole registry to whoever
+/// is logged in, for a repository to who may pull it.
+pub fn discover(call: &Call, name: Option<&RepositoryName>) -> Result<Response, Fault> {
+    listing::get_only(call)?;
+    let mut extensions = vec![json!({
+        "name": "_oci",
+        "description": "lists the extensions",
+        "url": "https://github.com/opencontainers/distribution-spec/blob/main/extensions/_oci.md",
+        "endpoints": ["_oci/ext/discover"],
+    })];
+    match name {
+        Some(name) => call.authorize(Permission::Pull, name)?,
+        None if call.caller.identity == Identity::Anonymous => return Err(Fault::unauthenticated(None)),
+        None => extensions.push(json!({
+            "name": "_regatta",
+            "description": "where replication into this registry stands; for replicators",
+            "url": "https://regatta.dev/docs/reference/registry-api",
+            "endpoints": ["_regatta/replication/cursor"],
+        })),
+    }
+    let mut response = Response::new(Body::from(json!({ "extensions": extensions }).to_string()));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(response)
+}
 
 /// GET and PUT of a cursor.
 pub async fn cursor(call: &Call, edge: &str, body: Body) -> Result<Response, Fault> {

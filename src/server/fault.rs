@@ -5,6 +5,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use serde_json::{Value, json};
 
+use super::inbound;
 use crate::oci::{ErrorBody, ErrorCode};
 use crate::registry::RegistryError;
 use crate::store::StoreError;
@@ -107,9 +108,18 @@ impl Fault {
             .with_header(header::RETRY_AFTER, "5")
     }
 
-    /// As a response. `realm` makes the challenge.
-    pub fn into_response(self, realm: &dyn Fn(&Challenge) -> String) -> Response {
-        let body = ErrorBody::one(self.code, self.message, self.detail);
+    /// Where a challenge asks for a scope: for this one, too.
+    #[must_use]
+    pub fn also_asking(mut self, also: Option<String>) -> Self {
+        if let (Some(Challenge { scope: Some(scope), .. }), Some(also)) = (&mut self.challenge, also) {
+            *scope = format!("{scope} {also}");
+        }
+        self
+    }
+
+    /// As a response to the request of this id. `realm` makes the challenge.
+    pub fn into_response(self, id: &str, realm: &dyn Fn(&Challenge) -> String) -> Response {
+        let body = ErrorBody::one(self.code, self.message, with_id(self.detail, id));
         let mut response = Response::new(Body::from(crate::registry::register::to_json(&body)));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
@@ -122,6 +132,17 @@ impl Fault {
         headers.extend(self.headers);
         response
     }
+}
+
+/// The detail with the request's id, by which the log knows it. What programs look for is beside it.
+fn with_id(detail: Value, id: &str) -> Value {
+    let mut detail = match detail {
+        Value::Object(detail) => detail,
+        Value::Null => serde_json::Map::new(),
+        other => serde_json::Map::from_iter([("detail".to_owned(), other)]),
+    };
+    detail.insert("requestId".to_owned(), id.into());
+    Value::Object(detail)
 }
 
 /// An error with all its sources, for the log.
@@ -156,7 +177,7 @@ impl From<RegistryError> for Fault {
             RegistryError::BlobUnknown { digest, .. } => {
                 with(StatusCode::NOT_FOUND, Code::BlobUnknown).with_detail(json!({ "digest": digest }))
             }
-            RegistryError::ManifestUnknown { reference, .. } => {
+            RegistryError::ManifestUnknown { reference, .. } | RegistryError::Schema1 { reference, .. } => {
                 with(StatusCode::NOT_FOUND, Code::ManifestUnknown).with_detail(json!({ "reference": reference }))
             }
             RegistryError::NameUnknown(name) => {
@@ -170,6 +191,9 @@ impl From<RegistryError> for Fault {
             RegistryError::Manifest(_) => with(StatusCode::BAD_REQUEST, Code::ManifestInvalid),
             RegistryError::ReferencesUnknown { missing, .. } => {
                 with(StatusCode::BAD_REQUEST, Code::ManifestBlobUnknown).with_detail(json!({ "missing": missing }))
+            }
+            RegistryError::Body(source) if source.kind() == inbound::TOO_SLOW => {
+                Self::new(StatusCode::REQUEST_TIMEOUT, Code::BlobUploadInvalid, "the request's body came too slowly")
             }
             RegistryError::Body(_) => with(StatusCode::BAD_REQUEST, Code::BlobUploadInvalid),
         }

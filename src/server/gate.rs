@@ -134,7 +134,11 @@ impl Gate {
             Quick::Wrong => None,
             Quick::Slow => {
                 let (verifier, login) = (Arc::clone(&self.verifier), login.to_owned());
-                let slowly = tokio::task::spawn_blocking(move || verifier.verify_slowly(&login, &password));
+                let turn = super::hashing::turn().await?;
+                let slowly = tokio::task::spawn_blocking(move || {
+                    let _turn = turn;
+                    verifier.verify_slowly(&login, &password)
+                });
                 slowly.await.map_err(|error| Fault::unknown(&error))?
             }
         };
@@ -154,6 +158,11 @@ impl Gate {
             Decision::Authenticate => Err(Fault::unauthenticated(Some(scope()))),
             Decision::Deny => Err(Fault::denied()),
         }
+    }
+
+    /// Whether everybody may read a repository: what is served of it may be kept by caches that many share.
+    pub fn is_public(&self, repository: &RepositoryName) -> bool {
+        self.access.project_of(repository).is_some_and(|project| project.public)
     }
 
     /// Whether a caller may do something to a repository, for lists.

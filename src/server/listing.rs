@@ -1,14 +1,14 @@
 //! tags/list, _catalog and referrers.
 
-use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use super::Fault;
 use super::dispatch::Call;
+use super::{Fault, compress};
 use crate::auth::{Identity, Permission};
-use crate::oci::{Digest, ErrorCode, MediaType, RepositoryName};
+use crate::oci::{Digest, ErrorCode, Invalid, MediaType, RepositoryName};
+use crate::registry::referrers::Wanted;
 
 /// The most names of one page, and how many there are where a client does not say.
 const PAGE: usize = 1_000;
@@ -23,7 +23,7 @@ pub async fn tags(call: &Call, name: &RepositoryName) -> Result<Response, Fault>
     let last = call.query("last").filter(|last| !last.is_empty());
     let (tags, more) = call.server.registry().tags(name, last.as_deref(), limit).await?;
     let next = tags.last().filter(|_| more).map(|last| format!("/v2/{name}/tags/list?n={limit}&last={last}"));
-    Ok(page(&json!({ "name": name, "tags": tags }), next))
+    Ok(page(call, &json!({ "name": name, "tags": tags }), next))
 }
 
 /// `/v2/_catalog`: what the caller may list, and nothing of what he may not.
@@ -42,7 +42,7 @@ pub async fn catalog(call: &Call) -> Result<Response, Fault> {
         .last()
         .filter(|_| more)
         .map(|last| format!("/v2/_catalog?n={limit}&last={}", last.as_str().replace('/', "%2F")));
-    Ok(page(&json!({ "repositories": names }), next))
+    Ok(page(call, &json!({ "repositories": names }), next))
 }
 
 async fn readable(call: &Call, limit: usize) -> Result<(Vec<RepositoryName>, bool), Fault> {
@@ -71,13 +71,21 @@ async fn readable(call: &Call, limit: usize) -> Result<(Vec<RepositoryName>, boo
 pub async fn referrers(call: &Call, name: &RepositoryName, subject: &Digest) -> Result<Response, Fault> {
     get_only(call)?;
     call.authorize(Permission::Pull, name)?;
-    let mut manifests = call.server.registry().referrers(name, subject).await?;
-    let filter = call.query("artifactType");
-    if let Some(wanted) = &filter {
-        manifests.retain(|descriptor| descriptor.artifact_type.as_ref() == Some(wanted));
+    let limit = limit(call)?;
+    let filter = call.query("artifactType").filter(|wanted| !wanted.is_empty());
+    let last = last_digest(call)?;
+    let (mut manifests, mut next) = (Vec::new(), None);
+    if limit > 0 {
+        let wanted = Wanted { last: last.as_ref(), artifact_type: filter.as_deref(), limit };
+        let page = call.server.registry().referrers_page(name, subject, wanted).await?;
+        manifests = page.referrers;
+        next = page.next.map(|last| {
+            let filter = filter.as_deref().map(encoded).map(|wanted| format!("&artifactType={wanted}"));
+            format!("/v2/{name}/referrers/{subject}?n={limit}&last={last}{}", filter.unwrap_or_default())
+        });
     }
     let body = json!({ "schemaVersion": 2, "mediaType": MediaType::OCI_INDEX, "manifests": manifests });
-    let mut response = page(&body, None);
+    let mut response = page(call, &body, next);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MediaType::OCI_INDEX));
     if filter.is_some() {
@@ -86,7 +94,18 @@ pub async fn referrers(call: &Call, name: &RepositoryName, subject: &Digest) -> 
     Ok(response)
 }
 
-fn get_only(call: &Call) -> Result<(), Fault> {
+/// What a page of referrers begins after: it was in the Link that led here.
+fn last_digest(call: &Call) -> Result<Option<Digest>, Fault> {
+    let last = call.query("last").filter(|last| !last.is_empty());
+    let bad = |error: Invalid| Fault::new(StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid, error.to_string());
+    last.map(|last| last.parse().map_err(bad)).transpose()
+}
+
+fn encoded(text: &str) -> impl std::fmt::Display {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC)
+}
+
+pub(super) fn get_only(call: &Call) -> Result<(), Fault> {
     match call.parts.method {
         Method::GET | Method::HEAD => Ok(()),
         _ => Err(Fault::method("GET, HEAD")),
@@ -104,8 +123,8 @@ fn limit(call: &Call) -> Result<usize, Fault> {
     }
 }
 
-fn page(body: &Value, next: Option<String>) -> Response {
-    let mut response = Response::new(Body::from(body.to_string()));
+fn page(call: &Call, body: &Value, next: Option<String>) -> Response {
+    let mut response = compress::respond(&call.parts.headers, body.to_string());
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let link = next.and_then(|next| HeaderValue::try_from(format!("<{next}>; rel=\"next\"")).ok());

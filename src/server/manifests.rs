@@ -1,22 +1,23 @@
 //! Manifests: GET, HEAD, PUT and DELETE, by tag and by digest.
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use super::Fault;
-use super::blobs::{CONTENT_DIGEST, content, is_unchanged, name as name_content, unchanged};
-use super::dispatch::{Call, content_length};
+use super::blobs::{CONTENT_DIGEST, caching, content, is_unchanged, name_content, unchanged};
+use super::dispatch::{Call, content_length, query_values};
+use super::room::Held;
 use crate::auth::Permission;
-use crate::oci::{ErrorCode, MediaType, Reference, RepositoryName};
+use crate::oci::{ErrorCode, Invalid, Manifest, MediaType, Reference, RepositoryName, Tag};
 use crate::registry::RegistryError;
 use crate::registry::manifests::{Incoming, Stored};
 
-/// The longest manifest that is taken, in bytes: the least that the specification lets a registry have.
-const LONGEST: usize = 4 * 1024 * 1024;
+/// The most tags that one PUT sets.
+const MOST_TAGS: usize = 100;
 
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
+const TAG: HeaderName = HeaderName::from_static("oci-tag");
 
 /// `/v2/<name>/manifests/<reference>`
 pub async fn handle(call: Call, name: RepositoryName, reference: Reference, body: Body) -> Result<Response, Fault> {
@@ -25,15 +26,21 @@ pub async fn handle(call: Call, name: RepositoryName, reference: Reference, body
         Method::HEAD => {
             call.authorize(Permission::Pull, &name)?;
             let stored = call.server.registry().manifest(&name, &reference).await?;
-            let mut response = Response::new(Body::empty());
-            describe(&mut response, &stored, &reference);
+            let unchanged = is_unchanged(&call, &stored.digest).then(unchanged);
+            let mut response = unchanged.unwrap_or_else(|| Response::new(Body::empty()));
+            describe(&call, &mut response, &name, &stored, &reference);
             Ok(response)
         }
         Method::PUT => {
             call.authorize(Permission::Push, &name)?;
-            let bytes = read(&call, body).await?;
+            let tags = tags(&call, &reference)?;
+            let held = call.server.inner.room.read(content_length(&call.parts.headers), body).await?;
+            let turn = call.server.inner.room.turn(&held).await?;
             // Once all bytes are here the work is finished, whether or not the client waits for it.
-            let put = tokio::spawn(async move { put(&call, &name, &reference, bytes).await });
+            let put = tokio::spawn(async move {
+                let _turn = turn;
+                put(&call, &name, &reference, tags, held).await
+            });
             put.await.map_err(|error| Fault::unknown(&error))?
         }
         Method::DELETE => delete(&call, &name, &reference).await,
@@ -44,49 +51,58 @@ pub async fn handle(call: Call, name: RepositoryName, reference: Reference, body
 async fn get(call: &Call, name: &RepositoryName, reference: &Reference) -> Result<Response, Fault> {
     call.authorize(Permission::Pull, name)?;
     let (stored, object) = call.server.registry().open_manifest(name, reference).await?;
-    if is_unchanged(call, &stored.digest) {
-        return Ok(unchanged(&stored.digest));
-    }
     let size = object.meta.size;
-    let mut response = Response::new(content(call, object, 0, size));
-    describe(&mut response, &stored, reference);
+    let unchanged = is_unchanged(call, &stored.digest).then(unchanged);
+    let mut response = unchanged.unwrap_or_else(|| content(call, object, 0, size));
+    describe(call, &mut response, name, &stored, reference);
     Ok(response)
 }
 
-fn describe(response: &mut Response, stored: &Stored, reference: &Reference) {
-    let cache = match reference {
-        Reference::Digest(_) => "private, max-age=31536000, immutable",
-        Reference::Tag(_) => "private, no-cache",
-    };
+fn describe(call: &Call, response: &mut Response, name: &RepositoryName, stored: &Stored, reference: &Reference) {
+    let by_digest = matches!(reference, Reference::Digest(_));
+    let is_whole = response.status() == StatusCode::OK;
     let headers = response.headers_mut();
     headers.extend(HeaderValue::try_from(stored.media_type.as_str()).ok().map(|value| (header::CONTENT_TYPE, value)));
-    headers.insert(header::CONTENT_LENGTH, stored.size.into());
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
+    if is_whole {
+        headers.insert(header::CONTENT_LENGTH, stored.size.into());
+    }
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(caching(call, name, by_digest)));
     name_content(response, &stored.digest);
 }
 
-async fn read(call: &Call, body: Body) -> Result<Bytes, Fault> {
-    let too_long = || {
-        let message = format!("a manifest may have {LONGEST} bytes");
-        Fault::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::ManifestInvalid, message)
-    };
-    if content_length(&call.parts.headers).is_some_and(|length| length > LONGEST as u64) {
-        return Err(too_long());
+/// The tags of `?tag=a&tag=b`, where a manifest is put by digest.
+fn tags(call: &Call, reference: &Reference) -> Result<Vec<Tag>, Fault> {
+    if matches!(reference, Reference::Tag(_)) {
+        return Ok(Vec::new());
     }
-    match Limited::new(body, LONGEST).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(too_long()),
-        Err(error) => Err(RegistryError::Body(std::io::Error::other(error)).into()),
+    let tags = query_values(&call.parts, "tag");
+    if tags.len() > MOST_TAGS {
+        let message = format!("one request may set {MOST_TAGS} tags");
+        return Err(Fault::new(StatusCode::URI_TOO_LONG, ErrorCode::Unsupported, message));
     }
+    let bad = |error: Invalid| Fault::new(StatusCode::BAD_REQUEST, ErrorCode::TagInvalid, error.to_string());
+    tags.iter().map(|tag| tag.parse().map_err(bad)).collect()
 }
 
-async fn put(call: &Call, name: &RepositoryName, reference: &Reference, bytes: Bytes) -> Result<Response, Fault> {
+async fn put(
+    call: &Call,
+    name: &RepositoryName,
+    reference: &Reference,
+    tags: Vec<Tag>,
+    held: Held,
+) -> Result<Response, Fault> {
+    let asked = !tags.is_empty();
     let content_type = call
         .header(header::CONTENT_TYPE)
         .map(str::parse::<MediaType>)
         .transpose()
         .map_err(|error| Fault::new(StatusCode::BAD_REQUEST, ErrorCode::ManifestInvalid, error.to_string()))?;
-    let incoming = Incoming::new(name, reference, content_type.as_ref(), bytes)?;
+    let (large, bytes) = (held.is_large(), held.bytes.clone());
+    let parse = move || Manifest::parse(content_type.as_ref(), &bytes);
+    let manifest =
+        if large { tokio::task::spawn_blocking(parse).await.map_err(|error| Fault::unknown(&error))? } else { parse() };
+    let incoming = Incoming::of(name, reference, manifest.map_err(RegistryError::from)?, held.bytes.clone())?;
+    let incoming = incoming.with_tags(tags).sparse(call.server.settings().sparse);
     call.server.registry().put_manifest(&incoming, &call.author()).await?;
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::CREATED;
@@ -95,7 +111,8 @@ async fn put(call: &Call, name: &RepositoryName, reference: &Reference, bytes: B
         (header::LOCATION, format!("/v2/{name}/manifests/{}", incoming.digest)),
         (CONTENT_DIGEST, incoming.digest.to_string()),
     ];
-    let values = values.into_iter().chain(subject);
+    let set = asked.then(|| incoming.tags.iter().map(Tag::as_str).collect::<Vec<_>>().join(", "));
+    let values = values.into_iter().chain(subject).chain(set.map(|set| (TAG, set)));
     response.headers_mut().extend(values.filter_map(|(key, value)| Some((key, HeaderValue::try_from(value).ok()?))));
     Ok(response)
 }

@@ -29,6 +29,8 @@ pub enum Route {
     Referrers(RepositoryName, Digest),
     /// `/v2/_regatta/replication/cursor/<edge>`
     Cursor(String),
+    /// `/v2/_oci/ext/discover`, `/v2/<name>/_oci/ext/discover`
+    Discover(Option<RepositoryName>),
 }
 
 /// A path that means nothing.
@@ -64,6 +66,8 @@ impl Route {
         // From the end: a repository may well be called `blobs/uploads`.
         match parts.as_slice() {
             ["_regatta", "replication", "cursor", edge] => Ok(Self::Cursor((*edge).to_owned())),
+            ["_oci", "ext", "discover"] => Ok(Self::Discover(None)),
+            [name @ .., "_oci", "ext", "discover"] => Ok(Self::Discover(Some(repository(name)?))),
             [name @ .., "tags", "list"] => Ok(Self::Tags(repository(name)?)),
             [name @ .., "blobs", "uploads", ""] | [name @ .., "blobs", "uploads"] => {
                 Ok(Self::Uploads(repository(name)?))
@@ -96,6 +100,7 @@ impl Route {
             Self::Uploads(_) | Self::Upload(..) => "upload",
             Self::Referrers(..) => "referrers",
             Self::Cursor(_) => "cursor",
+            Self::Discover(_) => "discover",
         }
     }
 }
@@ -136,6 +141,8 @@ mod tests {
         check("/v2/blobs/uploads/blobs/uploads/", Route::Uploads(name("blobs/uploads")));
         check(&format!("/v2/a/blobs/{digest}"), Route::Blob(name("a"), digest.parse().unwrap()));
         check(&format!("/v2/a/blobs/{}", digest.replace(':', "%3A")), Route::Blob(name("a"), digest.parse().unwrap()));
+        check("/v2/_oci/ext/discover", Route::Discover(None));
+        check("/v2/a/b/_oci/ext/discover", Route::Discover(Some(name("a/b"))));
         check("/v2/a/manifests/v1", Route::Manifest(name("a"), "v1".parse().unwrap()));
         check(&format!("/v2/a/referrers/{digest}"), Route::Referrers(name("a"), digest.parse().unwrap()));
     }

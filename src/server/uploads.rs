@@ -5,11 +5,12 @@ use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use futures::TryStreamExt as _;
 
-use super::Fault;
 use super::blobs::CONTENT_DIGEST;
 use super::dispatch::{Call, content_length};
+use super::{Fault, inbound, mounts};
 use crate::auth::Permission;
-use crate::oci::{ContentRange, Digest, ErrorCode, RepositoryName};
+use crate::oci::{Algorithm, ContentRange, Digest, ErrorCode, RepositoryName};
+use crate::registry::RegistryError;
 use crate::registry::uploads::Upload;
 
 const UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-upload-uuid");
@@ -22,8 +23,9 @@ pub async fn begin(call: &Call, name: &RepositoryName, body: Body) -> Result<Res
     if call.parts.method != Method::POST {
         return Err(Fault::method("POST"));
     }
-    call.authorize(Permission::Push, name)?;
-    if let Some(mounted) = mount(call, name).await? {
+    let allowed = call.authorize(Permission::Push, name);
+    allowed.map_err(|fault| fault.also_asking(mounts::scope_of_source(call)))?;
+    if let Some(mounted) = mounts::mount(call, name).await? {
         return Ok(mounted);
     }
     if let Some(digest) = digest(call)? {
@@ -32,39 +34,30 @@ pub async fn begin(call: &Call, name: &RepositoryName, body: Body) -> Result<Res
         registry.put_blob(name, &digest, length, stream(body), &call.author()).await?;
         return Ok(created(name, &digest));
     }
-    let upload = call.server.registry().begin_upload(name, &call.caller.identity.to_string()).await?;
+    let algorithm = algorithm(call)?;
+    let (registry, open) = (call.server.registry(), &call.server.inner.open_uploads);
+    let actor = call.caller.identity.to_string();
+    open.admit(registry, &actor, call.server.settings().limits.open_uploads).await?;
+    let upload = registry.begin_upload_for(name, &actor, algorithm).await?;
+    open.began(&actor, upload.id());
     let mut response = accepted(StatusCode::ACCEPTED, name, &upload);
-    if let Some(least) = call.server.registry().store().abilities().least_chunk {
-        response.headers_mut().insert(CHUNK_MIN_LENGTH, least.into());
-    }
+    let least = registry.store().abilities().least_chunk;
+    response.headers_mut().extend(least.map(|least| (CHUNK_MIN_LENGTH, HeaderValue::from(least))));
     Ok(response)
 }
 
-/// A mount, where one is asked for and the caller may read the source; `None` makes an upload of it. An unreadable
-/// source and a missing one look alike.
-async fn mount(call: &Call, name: &RepositoryName) -> Result<Option<Response>, Fault> {
-    let Some(digest) = call.query("mount") else { return Ok(None) };
-    let digest: Digest = digest.parse().map_err(invalid_digest)?;
-    if call.may_read_everything() {
-        // Wherever it is: one POST then answers a replicator, whatever it remembers.
-        let mounted = call.server.registry().mount_from_anywhere(name, &digest, &call.author()).await?;
-        return Ok(mounted.then(|| created(name, &digest)));
-    }
-    let Some(from) = call.query("from") else { return Ok(None) };
-    let Ok(from) = from.parse::<RepositoryName>() else { return Ok(None) };
-    let readable = call.gate.authorize(&call.caller, Permission::Pull, &from).is_ok();
-    let registry = call.server.registry();
-    if readable && registry.mount(name, &from, &digest, &call.author()).await? {
-        return Ok(Some(created(name, &digest)));
-    }
-    Ok(None)
+/// What the blob's digest will be by (distribution-spec, end-4c).
+fn algorithm(call: &Call) -> Result<Algorithm, Fault> {
+    call.query("digest-algorithm").map_or(Ok(Algorithm::Sha256), |text| text.parse().map_err(invalid_digest))
 }
 
 /// `/v2/<name>/blobs/uploads/<id>`
 pub async fn handle(call: &Call, name: &RepositoryName, id: &str, body: Body) -> Result<Response, Fault> {
     call.authorize(Permission::Push, name)?;
     let registry = call.server.registry();
-    let upload = registry.upload(name, id, &call.caller.identity.to_string()).await?;
+    let actor = call.caller.identity.to_string();
+    let upload = registry.upload(name, id, &actor).await?;
+    let fault = |error: RegistryError| located(error, name, &upload);
     match call.parts.method {
         Method::GET => {
             registry.keep(&upload).await?;
@@ -72,7 +65,7 @@ pub async fn handle(call: &Call, name: &RepositoryName, id: &str, body: Body) ->
         }
         Method::PATCH => {
             let (at, length) = place(call)?;
-            let grown = registry.append(&upload, at, length, stream(body)).await?;
+            let grown = registry.append(&upload, at, length, stream(body)).await.map_err(fault)?;
             Ok(accepted(StatusCode::ACCEPTED, name, &grown))
         }
         Method::PUT => {
@@ -80,17 +73,37 @@ pub async fn handle(call: &Call, name: &RepositoryName, id: &str, body: Body) ->
                 Fault::new(StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid, "closing an upload needs `?digest=`")
             })?;
             let (at, length) = place(call)?;
-            registry.close(&upload, at, length, stream(body), &digest, &call.author()).await?;
+            registry.close(&upload, at, length, stream(body), &digest, &call.author()).await.map_err(fault)?;
+            call.server.inner.open_uploads.ended(&actor, id);
             Ok(created(name, &digest))
         }
         Method::DELETE => {
             registry.cancel(&upload).await?;
+            call.server.inner.open_uploads.ended(&actor, id);
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::NO_CONTENT;
             Ok(response)
         }
         _ => Err(Fault::method("GET, PATCH, PUT, DELETE")),
     }
+}
+
+/// 416 says where the upload goes on, and at which byte.
+fn located(error: RegistryError, name: &RepositoryName, upload: &Upload) -> Fault {
+    let offset = match &error {
+        RegistryError::UploadRange { expected } => Some(*expected),
+        _ => None,
+    };
+    let fault = Fault::from(error);
+    let Some(offset) = offset else { return fault };
+    fault
+        .with_detail(serde_json::json!({ "offset": offset }))
+        .with_header(header::LOCATION, location(name, upload))
+        .with_header(UPLOAD_UUID, upload.id())
+}
+
+fn location(name: &RepositoryName, upload: &Upload) -> String {
+    format!("/v2/{name}/blobs/uploads/{}", upload.id())
 }
 
 /// Where a chunk goes and how long it is, as its headers say.
@@ -109,12 +122,12 @@ fn digest(call: &Call) -> Result<Option<Digest>, Fault> {
     call.query("digest").map(|text| text.parse().map_err(invalid_digest)).transpose()
 }
 
-fn invalid_digest(error: crate::oci::Invalid) -> Fault {
+pub(super) fn invalid_digest(error: crate::oci::Invalid) -> Fault {
     Fault::new(StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid, error.to_string())
 }
 
 fn stream(body: Body) -> impl crate::registry::uploads::Body {
-    body.into_data_stream().map_err(std::io::Error::other)
+    body.into_data_stream().map_err(inbound::broken)
 }
 
 /// Path-absolute: containerd takes a bare relative path for a host.
@@ -123,7 +136,7 @@ fn accepted(status: StatusCode, name: &RepositoryName, upload: &Upload) -> Respo
     *response.status_mut() = status;
     let headers = response.headers_mut();
     let values = [
-        (header::LOCATION, format!("/v2/{name}/blobs/uploads/{}", upload.id())),
+        (header::LOCATION, location(name, upload)),
         (header::RANGE, format!("0-{}", upload.size().saturating_sub(1))),
         (UPLOAD_UUID, upload.id().to_owned()),
     ];
@@ -134,7 +147,7 @@ fn accepted(status: StatusCode, name: &RepositoryName, upload: &Upload) -> Respo
     response
 }
 
-fn created(name: &RepositoryName, digest: &Digest) -> Response {
+pub(super) fn created(name: &RepositoryName, digest: &Digest) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::CREATED;
     let values = [(header::LOCATION, format!("/v2/{name}/blobs/{digest}")), (CONTENT_DIGEST, digest.to_string())];

@@ -153,7 +153,7 @@ impl Registry {
         body: impl Body,
         author: &Author,
     ) -> Result<u64> {
-        let upload = self.begin_upload(repository, &author.actor).await?;
+        let upload = self.begin_upload_for(repository, &author.actor, digest.algorithm()).await?;
         let closed = self.close(&upload, Some(0), length, body, digest, author).await;
         if closed.is_err() {
             // Nobody knows its id: it cannot be continued.

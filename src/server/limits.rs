@@ -1,0 +1,67 @@
+//! What one client may take of a server (classes 7 and 11 of the threats): sizes, rates, numbers.
+
+use std::time::Duration;
+
+use axum::http::{HeaderMap, StatusCode, Uri};
+
+use super::Fault;
+use crate::oci::ErrorCode;
+
+/// The bounds of one server. Whoever stays within them is served, however long it takes.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// The slowest that bodies may come and go.
+    pub least: Rate,
+    /// How much of a body that nobody wants is read, so that its sender sees the answer and not a reset.
+    pub drained_bytes: u64,
+    /// And for how long.
+    pub drained_for: Duration,
+    /// How many connections a listener has at once; whoever comes later waits.
+    pub connections: usize,
+    /// How many uploads an identity may have open, as far as this process knows.
+    pub open_uploads: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            least: Rate { bytes: 60 * 1024, within: Duration::from_mins(1) },
+            drained_bytes: 256 * 1024,
+            drained_for: Duration::from_secs(2),
+            connections: 10_000,
+            open_uploads: 1_000,
+        }
+    }
+}
+
+/// So many bytes within so much time.
+#[derive(Debug, Clone, Copy)]
+pub struct Rate {
+    /// Bytes.
+    pub bytes: u64,
+    /// Within this.
+    pub within: Duration,
+}
+
+/// How many bytes a request's headers may have in all: tokens of people in many groups are long. 32 KiB for one of them
+/// and room for the others.
+const HEADERS: usize = 48 * 1024;
+
+/// How long a request's target may be: a hundred tags of the longest, at most.
+const TARGET: usize = 16 * 1024;
+
+/// Refuses a head that is too large. What is more than twice that does not come this far: hyper refuses it.
+pub fn check_head(uri: &Uri, headers: &HeaderMap) -> Result<(), Fault> {
+    let target = uri.path().len() + uri.query().map_or(0, str::len);
+    if target > TARGET {
+        let message = format!("a request's target may have {TARGET} bytes");
+        return Err(Fault::new(StatusCode::URI_TOO_LONG, ErrorCode::Unsupported, message));
+    }
+    // `name: value\r\n`
+    let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if size > HEADERS {
+        let message = format!("a request's headers may have {HEADERS} bytes");
+        return Err(Fault::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, ErrorCode::Unsupported, message));
+    }
+    Ok(())
+}
