@@ -18,6 +18,26 @@ mod replicate_support;
 #[path = "it/rights.rs"]
 mod rights;
 
+#[path = "it/protocol_details.rs"]
+mod protocol_details;
+#[path = "it/protocol_hostile.rs"]
+mod protocol_hostile;
+#[path = "it/protocol_process.rs"]
+mod protocol_process;
+#[path = "it/protocol_rows.rs"]
+mod protocol_rows;
+#[path = "it/protocol_store.rs"]
+mod protocol_store;
+#[path = "it/protocol_suite.rs"]
+mod protocol_suite;
+#[path = "it/protocol_support.rs"]
+mod protocol_support;
+#[path = "it/protocol_table.rs"]
+mod protocol_table;
+#[path = "it/protocol_threats.rs"]
+mod protocol_threats;
+#[path = "it/protocol_wire.rs"]
+mod protocol_wire;
 #[path = "it/registry_access.rs"]
 mod registry_access;
 #[path = "it/registry_faults.rs"]

@@ -74,7 +74,7 @@ pub fn document(generation: u64, term: u64) -> AccessDocument {
     }
 }
 
-fn people() -> Htpasswd {
+pub fn people() -> Htpasswd {
     static LINES: std::sync::OnceLock<String> = std::sync::OnceLock::new();
     let lines = LINES.get_or_init(|| PEOPLE.map(|name| hash(name, name).unwrap()).join("\n"));
     Htpasswd::parse(lines).0
@@ -147,7 +147,8 @@ impl Fixture {
             Configured { htpasswd: people(), admins: [Identity::htpasswd("root")].into(), ..Configured::default() };
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), None).await.unwrap();
         let url = format!("http://{}", listener.address().unwrap());
-        let settings = Settings { external_urls: vec![url.clone()], registry_uid: Some(UID.into()) };
+        let settings =
+            Settings { external_urls: vec![url.clone()], registry_uid: Some(UID.into()), ..Settings::default() };
         let server = Server::new(registry, settings, keys.clone(), configured);
         server.poll_documents().await.unwrap();
         let router = axum::Router::new().fallback(dispatch::serve).with_state(server.clone());
@@ -230,6 +231,14 @@ pub fn image(config: &Digest, layers: &[&Digest]) -> Value {
         "config": descriptor("application/vnd.oci.image.config.v1+json", config),
         "layers": layers.iter().map(layer).collect::<Vec<_>>(),
     })
+}
+
+/// An error's body without what tells every request from every other.
+pub fn without_id(body: &str) -> Value {
+    let mut body: Value = serde_json::from_str(body).unwrap();
+    let detail = body["errors"][0]["detail"].as_object_mut().unwrap();
+    assert!(detail.remove("requestId").unwrap().is_string());
+    body
 }
 
 /// The first code of an error's body.

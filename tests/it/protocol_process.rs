@@ -1,0 +1,208 @@
+//! What only the whole program shows: what it logs, how it goes away, certificates that are replaced.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use regatta::oci::Digest;
+use reqwest::{Client, Method, RequestBuilder, StatusCode, header};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::registry_support::{OCI_MANIFEST, image};
+use crate::replicate_support::{crypto, eventually};
+
+const PASSWORD: &str = "the-admins-password";
+
+/// `Basic` credentials of the administrator, for requests that are written by hand.
+pub const LOGIN: &str = "Authorization: Basic YWRtaW46dGhlLWFkbWlucy1wYXNzd29yZA==";
+
+/// A `regatta registry` with a directory of its own.
+pub struct Process {
+    child: Child,
+    /// Its files; its store is `data`.
+    pub files: TempDir,
+    /// `host:port`
+    pub authority: String,
+    log: Arc<Mutex<Vec<Value>>>,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Process {
+    /// Serves at a port that the system chose.
+    pub async fn start(args: &[&str]) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), args).await
+    }
+
+    async fn start_in(files: TempDir, args: &[&str]) -> Self {
+        crypto();
+        std::fs::write(files.path().join("password"), PASSWORD).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_regatta"))
+            .args(["registry", "--listen", "127.0.0.1:0", "--root", "data", "--admin-password-file", "password"])
+            .args(args)
+            .current_dir(files.path())
+            .env("REGATTA_LOG", "info")
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let (stderr, lines) = (child.stderr.take().unwrap(), Arc::clone(&log));
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                match serde_json::from_str(&line) {
+                    Ok(line) => lines.lock().unwrap().push(line),
+                    Err(_) => eprintln!("{line}"),
+                }
+            }
+        });
+        let mut process = Self { child, files, authority: String::new(), log };
+        let serving = process.line("it serves", |line| line["message"] == "serving").await;
+        serving["address"].as_str().unwrap().clone_into(&mut process.authority);
+        process
+    }
+
+    /// A line of its log, as soon as it is there.
+    pub async fn line(&self, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
+        let found = async || self.log.lock().unwrap().iter().find(|line| is_it(line)).cloned().ok_or("not logged");
+        eventually(what, found).await
+    }
+
+    /// Asks it to go away.
+    fn terminate(&self) {
+        let status = Command::new("kill").args(["-TERM", &self.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Of the process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A request as the administrator.
+    pub fn request(&self, client: &Client, method: Method, path: &str) -> RequestBuilder {
+        client.request(method, format!("http://{}{path}", self.authority)).basic_auth("admin", Some(PASSWORD))
+    }
+
+    /// A blob in `team/app`.
+    pub async fn push_blob(&self, client: &Client, bytes: Vec<u8>) -> Digest {
+        let digest = Digest::sha256(&bytes);
+        let path = format!("/v2/team/app/blobs/uploads/?digest={digest}");
+        let answer = self.request(client, Method::POST, &path).body(bytes).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::CREATED);
+        digest
+    }
+}
+
+/// Containerd opens `bytes=N-` and hangs up after a chunk: that is no failure, and is told from a whole answer. An id
+/// that a client was told is found in the log.
+#[tokio::test]
+async fn the_access_log_tells_who_hung_up_and_has_the_ids_of_errors() {
+    let registry = Process::start(&["--trusted-proxy", "127.0.0.0/8"]).await;
+    let client = Client::new();
+    let blob = registry.push_blob(&client, vec![7; 64 * 1024 * 1024]).await;
+    let mut stream = TcpStream::connect(&registry.authority).await.unwrap();
+    let target = format!("/v2/team/app/blobs/{blob}");
+    let head =
+        format!("GET {target} HTTP/1.1\r\nHost: x\r\n{LOGIN}\r\nRange: bytes=1000-\r\nUser-Agent: hasty\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.read_exact(&mut [0; 1000]).await.unwrap();
+    drop(stream);
+    let hung_up = registry.line("who hung up is logged", |line| line["agent"] == "hasty").await;
+    assert_eq!((&hung_up["status"], &hung_up["level"]), (&206.into(), &"INFO".into()), "{hung_up}");
+    assert!(hung_up["message"].as_str().unwrap().contains("the client had enough"), "{hung_up}");
+    assert!(hung_up["sent"].as_u64().unwrap() < 64 * 1024 * 1024 - 1000, "{hung_up}");
+
+    let request = registry.request(&client, Method::GET, &format!("{target}?secret=s3cr3t"));
+    let whole = request.header(header::USER_AGENT, "patient").header("x-forwarded-for", "6.6.6.6, 192.0.2.7");
+    assert_eq!(whole.send().await.unwrap().bytes().await.unwrap().len(), 64 * 1024 * 1024);
+    let served = registry.line("who took all is logged", |line| line["agent"] == "patient").await;
+    assert_eq!((&served["message"], &served["client"]), (&"served".into(), &"192.0.2.7".into()), "{served}");
+    assert_eq!(served["sent"], 64 * 1024 * 1024, "{served}");
+    assert!(!served.to_string().contains("s3cr3t"), "{served}");
+
+    let answer = registry.request(&client, Method::GET, "/v2/team/app/manifests/none").send().await.unwrap();
+    let header = answer.headers()["x-request-id"].to_str().unwrap().to_owned();
+    let error: Value = answer.json().await.unwrap();
+    let id = error["errors"][0]["detail"]["requestId"].as_str().unwrap().to_owned();
+    assert_eq!(id, header);
+    let logged = registry.line("the error is logged", |line| line["id"] == *id).await;
+    assert_eq!((&logged["status"], &logged["path"]), (&404.into(), &"/v2/team/app/manifests/none".into()));
+}
+
+/// A push that is under way when the server is told to go away comes to its end; whoever comes later goes elsewhere.
+#[tokio::test]
+async fn a_server_that_goes_away_finishes_what_it_began() {
+    let mut registry = Process::start(&["--grace-seconds", "60"]).await;
+    let client = Client::new();
+    let digest = Digest::sha256(b"0123456789");
+    let mut stream = TcpStream::connect(&registry.authority).await.unwrap();
+    let target = format!("/v2/team/app/blobs/uploads/?digest={digest}");
+    let head =
+        format!("POST {target} HTTP/1.1\r\nHost: x\r\n{LOGIN}\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 100", "it waits for the body");
+    registry.terminate();
+    eventually("nobody else is let in", async || match registry.request(&client, Method::GET, "/v2/").send().await {
+        Err(error) if error.is_connect() => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    assert!(registry.child.try_wait().unwrap().is_none(), "it waits for the push");
+    stream.write_all(b"0123456789").await.unwrap();
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).await.unwrap();
+    let rest = String::from_utf8(rest).unwrap();
+    assert!(rest.contains("HTTP/1.1 201"), "{rest}");
+    assert!(rest.to_lowercase().contains("connection: close"), "{rest}");
+    let status = eventually("it ends", async || registry.child.try_wait().unwrap().ok_or("it runs")).await;
+    assert!(status.success());
+}
+
+fn write_certificate(directory: &Path) -> reqwest::Certificate {
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    for (name, text) in [("tls.key", made.signing_key.serialize_pem()), ("tls.crt", made.cert.pem())] {
+        // As a mounted Secret changes: all at once.
+        std::fs::write(directory.join("new"), text).unwrap();
+        std::fs::rename(directory.join("new"), directory.join(name)).unwrap();
+    }
+    reqwest::Certificate::from_pem(made.cert.pem().as_bytes()).unwrap()
+}
+
+#[tokio::test]
+async fn a_new_certificate_is_served_and_open_connections_go_on() {
+    let files = tempfile::tempdir().unwrap();
+    let trusting = |root| Client::builder().tls_certs_only([root]).timeout(Duration::from_secs(30)).build().unwrap();
+    crypto();
+    let old = trusting(write_certificate(files.path()));
+    let registry = Process::start_in(files, &["--tls-cert", "tls.crt", "--tls-key", "tls.key"]).await;
+    let url = format!("https://{}/v2/", registry.authority);
+    let first = old.get(&url).send().await.unwrap();
+    assert_eq!((first.status(), first.version()), (StatusCode::UNAUTHORIZED, reqwest::Version::HTTP_2), "by ALPN");
+    let new = trusting(write_certificate(registry.files.path()));
+    eventually("the new certificate is served", async || new.get(&url).send().await.map(drop)).await;
+    assert_eq!(old.get(&url).send().await.unwrap().status(), StatusCode::UNAUTHORIZED, "on its old connection");
+}
+
+/// The setting `--sparse` reaches the server.
+#[tokio::test]
+async fn the_program_takes_sparse_manifests_only_if_it_is_told_to() {
+    for (args, status) in [(&["--sparse"][..], 201), (&[], 400)] {
+        let registry = Process::start(args).await;
+        let manifest = image(&Digest::sha256(b"{}"), &[]).to_string();
+        let request = registry.request(&Client::new(), Method::PUT, "/v2/team/app/manifests/v1");
+        let answer = request.header(header::CONTENT_TYPE, OCI_MANIFEST).body(manifest).send().await.unwrap();
+        assert_eq!(answer.status(), status);
+    }
+}
