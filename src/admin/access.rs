@@ -86,7 +86,7 @@ pub enum Role {
     Developer,
     /// Developer, and delete.
     Maintainer,
-    /// Maintainer, and what later touches the project itself.
+    /// Today no more than a maintainer; what later touches the project itself.
     ProjectAdmin,
 }
 

@@ -58,6 +58,10 @@ pub struct ProjectStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub last_handled_request: Option<String>,
+    /// The UID of the Registry that this is about: another one of its name knows nothing of the project yet.
+    #[serde(default, rename = "registryUID", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
+    pub registry_uid: Option<String>,
     /// Ready, Reconciling, Stalled.
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]

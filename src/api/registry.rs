@@ -71,10 +71,10 @@ pub struct RegistrySpec {
 #[derive(Debug, Clone, PartialEq, Eq, Default, KubeSchema, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("self.url.matches('^https?://[^/?#@ ]+$')")
-        .message("external.url must be https://host[:port], or http://host[:port] together with insecure, without a path"),
+    validation = Rule::new("self.url.matches('^https?://([a-zA-Z0-9]([a-zA-Z0-9._-]*[a-zA-Z0-9])?|[[][0-9a-fA-F:.]+[]])(:[0-9]{1,5})?$') && isURL(self.url) && (url(self.url).getPort() == '' || int(url(self.url).getPort()) <= 65535)")
+        .message("spec.external.url must be https://host[:port], or http://host[:port] together with insecure, without a path"),
     validation = Rule::new("!self.url.startsWith('http://') || (has(self.insecure) && self.insecure)")
-        .message("external.url with http:// needs external.insecure: true, because passwords travel readably"),
+        .message("spec.external.url with http:// needs spec.external.insecure: true, because passwords travel readably"),
 )]
 pub struct External {
     /// `https://host[:port]`.
@@ -96,7 +96,7 @@ pub struct External {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("self.replicas <= 1 || !has(self.storage.claimTemplate) || self.storage.claimTemplate.accessModes.exists(m, m == 'ReadWriteMany')")
-        .message("managed.replicas greater than 1 needs 'ReadWriteMany' in managed.storage.claimTemplate.accessModes"),
+        .message("spec.managed.replicas greater than 1 needs 'ReadWriteMany' in spec.managed.storage.claimTemplate.accessModes"),
 )]
 pub struct Managed {
     /// How many pods serve. More than one needs storage that many nodes can write.
@@ -106,6 +106,8 @@ pub struct Managed {
     /// The image; the operator's default where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
+    #[x_kube(validation = Rule::new("self.matches('^(([a-zA-Z0-9]([a-zA-Z0-9._-]*[a-zA-Z0-9])?|[[][0-9a-fA-F:.]+[]])(:[0-9]{1,5})?/)?[a-z0-9]+(([.]|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+(([.]|_|__|-+)[a-z0-9]+)*)*(:[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,127})?(@[a-z0-9]+:[0-9a-f]{32,128})?$')")
+        .message("spec.managed.image must be an image's name, such as registry.example/regatta:0.1.0"))]
     pub image: Option<String>,
     /// What the registry's container asks for and may use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -128,17 +130,33 @@ fn one() -> i32 {
 }
 
 /// A container's resources.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Default, KubeSchema, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.requests) || !has(self.limits) || ['cpu', 'memory', 'ephemeral-storage'].all(r, !(r in self.requests) || !(r in self.limits) || !isQuantity(string(self.requests[r])) || !isQuantity(string(self.limits[r])) || quantity(string(self.requests[r])).compareTo(quantity(string(self.limits[r]))) <= 0)")
+        .message("spec.managed.resources.requests must not be greater than spec.managed.resources.limits"),
+)]
 pub struct Resources {
     /// What is asked for, by resource name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 16))]
+    #[schemars(extend("maxProperties" = 8, "additionalProperties" = amount()))]
     pub requests: BTreeMap<String, Quantity>,
     /// What may be used, by resource name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 16))]
+    #[schemars(extend("maxProperties" = 8, "additionalProperties" = amount()))]
     pub limits: BTreeMap<String, Quantity>,
+}
+
+/// The schema of a quantity that is not negative. A rule of its own, so that what is refused is named by its place; and
+/// no pattern, whose message would be the pattern.
+fn amount() -> serde_json::Value {
+    serde_json::json!({
+        "x-kubernetes-int-or-string": true,
+        "x-kubernetes-validations": [{
+            "rule": "isQuantity(string(self)) && !string(self).startsWith('-')",
+            "message": "must be a quantity such as 500m or 512Mi",
+        }],
+    })
 }
 
 /// Where the data is kept: exactly one of these.
@@ -146,13 +164,13 @@ pub struct Resources {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("has(self.existingClaim) != has(self.claimTemplate)")
-        .message("exactly one of managed.storage.existingClaim and managed.storage.claimTemplate must be set"),
+        .message("exactly one of spec.managed.storage.existingClaim and spec.managed.storage.claimTemplate must be set"),
 )]
 pub struct Storage {
     /// A PersistentVolumeClaim that is there already, and is never deleted. Cannot be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self == oldSelf")
-        .message("managed.storage.existingClaim cannot be changed; make a new Registry and replicate to it"))]
+        .message("spec.managed.storage.existingClaim cannot be changed; make a new Registry and replicate to it"))]
     pub existing_claim: Option<LocalRef>,
     /// The operator makes a claim like this, named `<name>-registry`. Cannot be changed, except that it may grow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -164,9 +182,9 @@ pub struct Storage {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("self.accessModes == oldSelf.accessModes && has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName) && has(self.volumeName) == has(oldSelf.volumeName) && (!has(self.volumeName) || self.volumeName == oldSelf.volumeName)")
-        .message("managed.storage.claimTemplate cannot be changed, except that resources.requests.storage may grow"),
+        .message("spec.managed.storage.claimTemplate cannot be changed, except that resources.requests.storage may grow"),
     validation = Rule::new("self.accessModes.all(m, m == 'ReadWriteOnce' || m == 'ReadWriteMany')")
-        .message("managed.storage.claimTemplate.accessModes may have ReadWriteOnce and ReadWriteMany only: with ReadWriteOncePod no collection could ever run"),
+        .message("spec.managed.storage.claimTemplate.accessModes may have ReadWriteOnce and ReadWriteMany only: with ReadWriteOncePod no collection could ever run"),
 )]
 pub struct ClaimTemplate {
     /// ReadWriteMany for more than one replica; ReadWriteOnce allows one.
@@ -199,9 +217,9 @@ pub struct ClaimRequests {
     #[schemars(length(min = 1, max = 32))]
     #[x_kube(
         validation = Rule::new("isQuantity(self) && quantity(self).isGreaterThan(quantity('0'))")
-            .message("claimTemplate.resources.requests.storage must be a quantity of bytes such as 100Gi"),
+            .message("spec.managed.storage.claimTemplate.resources.requests.storage must be a quantity of bytes such as 100Gi"),
         validation = Rule::new("!isQuantity(self) || !isQuantity(oldSelf) || quantity(self).compareTo(quantity(oldSelf)) >= 0")
-            .message("claimTemplate.resources.requests.storage may grow, never shrink"),
+            .message("spec.managed.storage.claimTemplate.resources.requests.storage may grow, never shrink"),
     )]
     pub storage: String,
 }
@@ -225,8 +243,8 @@ pub struct Expose {
     /// The URL that clients use. Where absent, `external.url`, or else the Service's name in the cluster.
     #[serde(default, rename = "externalURL", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
-    #[x_kube(validation = Rule::new("self.matches('^https?://[^/?#@ ]+$')")
-        .message("expose.externalURL must be https://host[:port] or http://host[:port], without a path"))]
+    #[x_kube(validation = Rule::new("self.matches('^https?://([a-zA-Z0-9]([a-zA-Z0-9._-]*[a-zA-Z0-9])?|[[][0-9a-fA-F:.]+[]])(:[0-9]{1,5})?$') && isURL(self) && (url(self).getPort() == '' || int(url(self).getPort()) <= 65535)")
+        .message("spec.managed.expose.externalURL must be https://host[:port] or http://host[:port], without a path"))]
     pub external_url: Option<String>,
 }
 
@@ -234,7 +252,7 @@ pub struct Expose {
 #[derive(Debug, Clone, PartialEq, Eq, Default, KubeSchema, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(self.nodePort) || self.type != 'ClusterIP'")
-    .message("expose.service.nodePort needs expose.service.type NodePort or LoadBalancer"))]
+    .message("spec.managed.expose.service.nodePort needs spec.managed.expose.service.type NodePort or LoadBalancer"))]
 pub struct ServiceExposure {
     /// ClusterIP, NodePort or LoadBalancer.
     #[serde(default, rename = "type")]
@@ -269,7 +287,7 @@ pub struct Tls {
 #[derive(Debug, Clone, PartialEq, Eq, Default, KubeSchema, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(self.admins) || self.admins.size() == 0 || has(self.htpasswdSecretRef)")
-    .message("auth.admins are users of the htpasswd file: set auth.htpasswdSecretRef"))]
+    .message("spec.managed.auth.admins are users of the htpasswd file: set spec.managed.auth.htpasswdSecretRef"))]
 pub struct Auth {
     /// A Secret whose key `htpasswd` has users and bcrypt hashes.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -33,8 +33,8 @@ use super::references::{Empty, LocalRef};
 pub struct ReplicationPolicySpec {
     /// Who replicates to whom.
     pub topology: Topology,
-    /// What starts a run; `event` where absent. A full compare is done at the start, on the annotation
-    /// regatta.dev/requested-at, and, with `event`, every hour too.
+    /// What starts a run; `event` where absent. With `event` a full compare is done at the start, every hour, and on
+    /// the annotation regatta.dev/requested-at; with `manual` only on that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trigger: Option<TriggerSpec>,
     /// What is covered; everything where absent. Of two policies that mirror different sources to the same
@@ -67,7 +67,7 @@ pub struct Topology {
 #[derive(Debug, Clone, PartialEq, Eq, Default, KubeSchema, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.destinations.all(d, d.name != self.source.name)")
-    .message("topology.fanOut.destinations must not name the source: a registry does not replicate to itself"))]
+    .message("spec.topology.fanOut.destinations must not name the source: a registry does not replicate to itself"))]
 pub struct FanOut {
     /// The Registry that is the authority.
     pub source: LocalRef,
@@ -86,7 +86,7 @@ pub struct Tree {
     #[x_kube(
         merge_strategy = ListMerge::Atomic,
         validation = Rule::new("self.all(n, !has(n.parentRef) || n.parentRef.name != n.registryRef.name)")
-            .message("topology.tree.nodes must not have a node that is its own parent"),
+            .message("spec.topology.tree.nodes must not have a node that is its own parent"),
     )]
     pub nodes: Vec<TreeNode>,
 }
@@ -123,7 +123,11 @@ pub struct FilterSpec {
     /// Globs over repository names: `*` within a path component, `**` across components, `?` one character.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 256), regex(pattern = r"^[a-z0-9._/*?-]+$")))]
-    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[x_kube(
+        merge_strategy = ListMerge::Set,
+        validation = Rule::new("self.all(g, g.matches('^[a-z0-9*?]([a-z0-9._*?-]*[a-z0-9*?])?(/[a-z0-9*?]([a-z0-9._*?-]*[a-z0-9*?])?)*$') && !g.contains('..') && !g.contains('***'))")
+            .message("each of spec.filters.repositories must be a glob that a repository path can fit, such as shop/** or */base: components of a-z, 0-9, '.', '_', '-', '*', '**' and '?', that begin and end with a letter, a digit, '*' or '?', separated by single '/'"),
+    )]
     pub repositories: Vec<String>,
     /// Globs over tags.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -47,7 +47,7 @@ pub struct RoleBindingSpec {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum RoleName {
-    /// Everything in the project.
+    /// Today the same as maintainer; what will concern the project itself is for this role alone.
     ProjectAdmin,
     /// Push and delete.
     Maintainer,
@@ -79,8 +79,8 @@ pub struct SubjectSpec {
 pub struct UserSubject {
     /// The name to log in with.
     #[schemars(length(min = 1, max = 128))]
-    #[x_kube(validation = Rule::new("self.matches('^[^:+ ]+$')")
-        .message("user.name must not have ':', '+' or a space: those are for robots and the system"))]
+    #[x_kube(validation = Rule::new("self.matches('^[^:+[:space:][:cntrl:]]+$')")
+        .message("spec.subjects[].user.name must not have ':', '+' or white space: those are for robots and the system"))]
     pub name: String,
 }
 

@@ -1,5 +1,7 @@
 //! What a step says when it cannot go on: what is to be done about it.
 
+mod refusal;
+
 use std::time::Duration;
 
 use crate::admin::client::ClientError;
@@ -65,7 +67,7 @@ impl From<kube::Error> for Failure {
             },
             // What the API server finds invalid stays invalid until somebody changes the spec.
             kube::Error::Api(status) if status.code == 422 => {
-                Self::Stalled { reason: reason::CHILD_REFUSED, message: status.message.clone() }
+                Self::Stalled { reason: reason::CHILD_REFUSED, message: refusal::explain(status) }
             }
             _ => Self::Kubernetes(error),
         }

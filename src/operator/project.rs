@@ -22,10 +22,9 @@ impl Kind for Project {
     }
 
     async fn steps(&self, context: &Context, status: &mut Self::Status) -> Result<Settled, Failure> {
-        let known_ready = status::was_ready(self);
         status.last_handled_request = requested_at(self.annotations());
         validate::name(&self.spec.name)?;
         let registry = dereference::registry(context, self)?;
-        status::settle(context, self, &registry, known_ready)
+        status::settle(context, self, &registry, status)
     }
 }

@@ -14,7 +14,7 @@ use super::driver::{Kind, Settled, Standing};
 use super::failure::Failure;
 use super::project::{Whose, whose};
 use crate::api::conditions::reason;
-use crate::api::{RoleBinding, RoleBindingStatus};
+use crate::api::{InForce, RoleBinding, RoleBindingStatus};
 
 impl Kind for RoleBinding {
     type Status = RoleBindingStatus;
@@ -25,21 +25,35 @@ impl Kind for RoleBinding {
 
     async fn steps(&self, context: &Context, status: &mut Self::Status) -> Result<Settled, Failure> {
         status.last_handled_request = requested_at(self.annotations());
-        let found = dereference::referred(context, self)?;
-        let registry = match whose(context, &found.registry) {
-            Whose::Delegated { home } => {
-                status.registries.clear();
-                let message = format!("looked after by the operator of cluster {home}");
-                return Ok(Standing::Ready { reason: reason::DELEGATED, message }.into());
-            }
-            Whose::External => return Err(status::not_managed(&found.registry)),
-            Whose::Ours(registry) => registry,
-        };
-        let all: Vec<&RoleBinding> = found.bindings.iter().map(|binding| &**binding).collect();
-        let robots = validate::robots(self, &all)?;
-        let wanted = build::pull_secrets(self, &registry, &robots, &context.settings)?;
-        let fingerprints = apply::pull_secrets(context, self, &registry, wanted).await?;
-        let others = dereference::other_robots(context, self, &found.bindings, &robots).await?;
-        Ok(status::settle(context, self, &found, fingerprints, others, status))
+        // Whatever ends this: what was not found to be in force is not said to be. Only who could not look says nothing.
+        let known = std::mem::take(&mut status.registries);
+        let outcome = look(self, context, &known, status).await;
+        if let Err(Failure::Kubernetes(_) | Failure::Registry(_) | Failure::Json(_)) = &outcome {
+            status.registries = known;
+        }
+        outcome
     }
+}
+
+async fn look(
+    binding: &RoleBinding,
+    context: &Context,
+    known: &[InForce],
+    status: &mut RoleBindingStatus,
+) -> Result<Settled, Failure> {
+    let found = dereference::referred(context, binding)?;
+    let registry = match whose(context, &found.registry) {
+        Whose::Delegated { home } => {
+            let message = format!("looked after by the operator of cluster {home}");
+            return Ok(Standing::Ready { reason: reason::DELEGATED, message }.into());
+        }
+        Whose::External => return Err(status::not_managed(&found.registry)),
+        Whose::Ours(registry) => registry,
+    };
+    let all: Vec<&RoleBinding> = found.bindings.iter().map(|binding| &**binding).collect();
+    let robots = validate::robots(binding, &all)?;
+    let wanted = build::pull_secrets(binding, &registry, &robots, &context.settings)?;
+    let mut fingerprints = apply::pull_secrets(context, binding, &registry, wanted).await?;
+    fingerprints.extend(dereference::other_robots(context, binding, &found.bindings, &robots).await?);
+    status::settle(context, binding, &found, &fingerprints, known, status)
 }

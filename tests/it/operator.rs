@@ -3,10 +3,13 @@
 mod access;
 mod children;
 mod collections;
+mod definitions;
 mod edges;
 mod ended;
+mod in_force;
 mod leaders;
 mod refused;
 mod restarts;
 mod rights;
 mod rolling;
+mod serving;

@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
 
+use kube::ResourceExt;
+
 use crate::admin::OwnerRef;
+use crate::api::Project;
 use crate::operator::context::lock;
 use crate::operator::failure::Failure;
 
@@ -40,6 +43,33 @@ pub struct InForce {
     pub bindings: BTreeMap<String, String>,
     /// Holder of each project name in it, and whether it is public.
     pub projects: BTreeMap<String, (OwnerRef, bool)>,
+}
+
+/// Whose a Project's name is in a document that is in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holder<'a> {
+    /// That very Project's; and whether it is public there.
+    This {
+        /// As the document has it.
+        public: bool,
+    },
+    /// That of another one.
+    Another(&'a OwnerRef),
+    /// Not yet anybody's, or still that of a Project of the same name that is gone: the name will be this one's.
+    Pending,
+}
+
+impl InForce {
+    /// Whose the name of this Project is.
+    pub fn holder(&self, project: &Project) -> Holder<'_> {
+        let Some((owner, public)) = self.projects.get(&project.spec.name) else { return Holder::Pending };
+        let same_name = project.namespace().as_deref() == Some(&owner.namespace) && project.name_any() == owner.name;
+        match (project.uid().as_ref() == Some(&owner.uid), same_name) {
+            (true, _) => Holder::This { public: *public },
+            (false, true) => Holder::Pending,
+            (false, false) => Holder::Another(owner),
+        }
+    }
 }
 
 impl AccessReport {

@@ -16,6 +16,8 @@ use kube::ResourceExt;
 /// What a document is compiled from.
 #[derive(Debug, Clone, Default)]
 pub struct Input {
+    /// The UID of the Registry.
+    pub registry: String,
     /// The Projects of the registry that are not being deleted.
     pub projects: Vec<Shared<Project>>,
     /// The RoleBindings of those projects that are not being deleted.
@@ -45,7 +47,8 @@ pub fn compile(input: &Input) -> Content {
             input.bindings.iter().map(|binding| &**binding).filter(|binding| is_of(binding, holder)).collect();
         bindings.sort_by_key(|binding| (binding.namespace(), binding.name_any(), binding.uid()));
         for binding in &bindings {
-            content.binding_hashes.insert(binding.uid().unwrap_or_default(), hash(binding, &name, &input.robots));
+            let hash = hash(binding, &input.registry, holder, &input.robots);
+            content.binding_hashes.insert(binding.uid().unwrap_or_default(), hash);
         }
         content.projects.push(ProjectAccess {
             name,
@@ -151,8 +154,14 @@ fn robots(projects: &[ProjectAccess], secrets: &BTreeMap<(String, String), Vec<S
     named.into_iter().filter_map(with_secrets).collect()
 }
 
-/// What of a binding must be acknowledged before it is in force: its grant, and the secrets of its robots.
-pub fn hash(binding: &RoleBinding, project: &str, robots: &BTreeMap<(String, String), Vec<String>>) -> String {
+/// What of a binding must be acknowledged before it is in force: its grant and the secrets of its robots, in this very
+/// Project and this very Registry. Others that are given their names later have not acknowledged anything.
+pub fn hash(
+    binding: &RoleBinding,
+    registry: &str,
+    project: &Project,
+    robots: &BTreeMap<(String, String), Vec<String>>,
+) -> String {
     let namespace = binding.namespace().unwrap_or_default();
     let compiled = compiled(binding);
     let secrets: Vec<&Vec<String>> = compiled
@@ -164,7 +173,8 @@ pub fn hash(binding: &RoleBinding, project: &str, robots: &BTreeMap<(String, Str
             Subject::Robot { name, .. } => robots.get(&(namespace.clone(), name.clone())),
         })
         .collect();
-    let text = serde_json::json!({ "project": project, "grant": compiled.grant, "secrets": secrets }).to_string();
+    let place = (registry, project.uid(), &project.spec.name);
+    let text = serde_json::json!({ "place": place, "grant": compiled.grant, "secrets": secrets }).to_string();
     hex::encode(&Sha256::digest(text.as_bytes())[..16])
 }
 

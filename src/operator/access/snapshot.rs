@@ -45,7 +45,7 @@ pub async fn input(context: &Context, target: &Target, source: Source, claims: V
     let all: Vec<Shared<RoleBinding>> = bindings;
     let bindings: Vec<Shared<RoleBinding>> = all.iter().filter(|binding| of_these(binding)).cloned().collect();
     let robots = robot_fingerprints(context, target, &all, &bindings).await?;
-    Ok(Input { projects, bindings, robots, claims })
+    Ok(Input { registry: target.uid.clone(), projects, bindings, robots, claims })
 }
 
 fn is_alive<K: Resource>(object: &K) -> bool {

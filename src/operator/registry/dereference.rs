@@ -1,7 +1,7 @@
 //! dereference: fetch what a Registry refers to, and say what is missing.
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
 use kube::ResourceExt;
 use kube::api::Api;
 use kube::runtime::reflector::ObjectRef;
@@ -42,30 +42,41 @@ fn existing_claim(
 ) -> Result<PersistentVolumeClaim, Failure> {
     let key = format!("{}/claim", plan.uid);
     let Some(claim) = found else {
-        let message = format!("managed.storage.existingClaim names the claim {name}, which does not exist: make it");
+        let message =
+            format!("spec.managed.storage.existingClaim names the claim {name}, which does not exist: make it");
         return Err(context.missing(&key, reason::CLAIM_MISSING, message));
     };
     context.found(&key);
     Ok(claim)
 }
 
-/// Whether the Secrets that the pods mount are there and have what is needed. Their content is the pods' business.
-pub async fn managed_secrets(context: &Context, plan: &ManagedPlan) -> Result<(), Failure> {
-    let mut wanted: Vec<(&str, String, &[&str])> = vec![];
+/// Whether the Secrets that the pods mount are there and have what is needed. Their content is the pods' business; but
+/// an admin whom nobody can log in as is worth a remark, which is handed back.
+pub async fn managed_secrets(context: &Context, plan: &ManagedPlan) -> Result<Option<String>, Failure> {
+    let (namespace, uid) = (&plan.namespace, &plan.uid);
     if let Some(name) = &plan.tls {
-        wanted.push((name, "managed.tls.secretRef".to_owned(), &["tls.crt", "tls.key"]));
+        look(context, namespace, uid, name, "managed.tls.secretRef", &["tls.crt", "tls.key"]).await?;
     }
+    let mut remark = None;
     if let Some(name) = &plan.htpasswd {
-        wanted.push((name, "managed.auth.htpasswdSecretRef".to_owned(), &["htpasswd"]));
+        let users = look(context, namespace, uid, name, "managed.auth.htpasswdSecretRef", &["htpasswd"]).await?;
+        remark = strangers(plan, name, &users);
     }
     for (place, name) in plan.replicators.iter().enumerate() {
         let field = format!("managed.auth.replicators[{place}].secretRef");
-        wanted.push((name, field, &["username", "password"]));
+        look(context, namespace, uid, name, &field, &["username", "password"]).await?;
     }
-    for (name, field, keys) in wanted {
-        look(context, &plan.namespace, &plan.uid, name, &field, keys).await?;
-    }
-    Ok(())
+    Ok(remark)
+}
+
+/// The admins who are no users.
+fn strangers(plan: &ManagedPlan, name: &str, users: &Secret) -> Option<String> {
+    let file = String::from_utf8_lossy(secrets::value(users, "htpasswd")?).into_owned();
+    let is_user =
+        |admin: &str| file.lines().any(|line| line.trim().split_once(':').is_some_and(|(user, _)| user == admin));
+    let strangers: Vec<&str> = plan.admins.iter().map(String::as_str).filter(|admin| !is_user(admin)).collect();
+    (!strangers.is_empty())
+        .then(|| format!("spec.managed.auth.admins names {}, not in the Secret {name}", strangers.join(", ")))
 }
 
 /// Whether the Secrets of an external Registry are there.
@@ -87,7 +98,7 @@ async fn look(
     name: &str,
     field: &str,
     keys: &[&str],
-) -> Result<(), Failure> {
+) -> Result<Secret, Failure> {
     let key = format!("{uid}/secret/{name}");
     let Some(secret) = secrets::get(context, namespace, name).await? else {
         let message = format!("spec.{field} names the Secret {name}, which does not exist: make it");
@@ -98,5 +109,5 @@ async fn look(
         return Err(context.missing(&key, reason::SECRET_INVALID, message));
     }
     context.found(&key);
-    Ok(())
+    Ok(secret)
 }

@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use super::apply::AppliedChildren;
 use super::rolling::{Rolling, image_of};
 use super::validate::{ExternalPlan, ManagedPlan};
-use crate::api::conditions::{ACCESS_IN_FORCE, STORE_CONSISTENT, reason};
+use crate::api::conditions::{ACCESS_IN_FORCE, READY, STORE_CONSISTENT, reason};
 use crate::api::{Registry, RegistryStatus};
 use crate::operator::access::board::AccessReport;
 use crate::operator::conditions::{self, Truth, requested_at};
@@ -60,7 +60,7 @@ pub fn external(registry: &Registry, plan: &ExternalPlan, status: &mut RegistryS
     if plan.suspend {
         return Standing::Ready { reason: reason::SUSPENDED, message: "spec.suspend is true".to_owned() }.into();
     }
-    Standing::ready(format!("reached at {}", plan.url)).into()
+    Standing::ready(format!("is at {}", plan.url)).into()
 }
 
 fn only_reached(registry: &Registry, plan: &ExternalPlan, status: &mut RegistryStatus) {
@@ -81,22 +81,35 @@ pub fn suspended(registry: &Registry, plan: &ManagedPlan, status: &mut RegistryS
     Standing::Ready { reason: reason::SUSPENDED, message }.into()
 }
 
-/// A Registry that was applied.
+/// Whether the spec of now was once said to be set up.
+fn was_ready(registry: &Registry) -> bool {
+    registry.status.as_ref().is_some_and(|status| {
+        Some(status.observed_generation) == registry.metadata.generation
+            && conditions::is_true(&status.conditions, READY)
+    })
+}
+
+/// A Registry that was applied. `secrets` is what is to be said of the Secrets that its pods mount.
 pub fn managed(
     registry: &Registry,
     plan: &ManagedPlan,
     applied: &AppliedChildren,
-    secrets: Result<(), Failure>,
+    secrets: Result<Option<String>, Failure>,
     status: &mut RegistryStatus,
 ) -> Result<Settled, Failure> {
     addresses(plan, status);
     numbers(&applied.deployment, status);
     status.last_handled_request = requested_at(registry.annotations());
-    secrets?;
+    let remark = secrets?.map(|remark| format!("; {remark}")).unwrap_or_default();
     let ready = status.ready_replicas.unwrap_or_default();
     let serving = ready > 0 || plan.replicas == 0;
     Ok(match rollout(&applied.deployment) {
-        Rollout::Complete => complete(plan, applied).into(),
+        Rollout::Complete => Standing::ready(format!("{}{remark}", complete(plan, applied))).into(),
+        // A pod that is drained, or replaced for a new default image, is the cluster's business: what was set up serves.
+        Rollout::Progressing if ready > 0 && was_ready(registry) => {
+            let pods = format!("; {ready} of {} pods are ready", plan.replicas);
+            Standing::ready(format!("serving at {}{remark}{pods}", shown(plan))).into()
+        }
         Rollout::Progressing => {
             // A claim without a volume is why no pod starts; some classes give one only to a pod that waits for it.
             let claim = applied.unbound_claim.as_ref().map(|claim| format!("; the claim {claim} has no volume yet"));
@@ -114,17 +127,21 @@ pub fn managed(
     })
 }
 
-fn complete(plan: &ManagedPlan, applied: &AppliedChildren) -> Standing {
+fn shown(plan: &ManagedPlan) -> &str {
+    plan.urls.first().map(String::as_str).unwrap_or_default()
+}
+
+fn complete(plan: &ManagedPlan, applied: &AppliedChildren) -> String {
     let image = image_of(&applied.deployment).unwrap_or_default();
     if Rolling::is_waiting(plan, image) {
-        return Standing::ready("serving; waits for its turn to roll to the new default image");
+        return "serving; waits for its turn to roll to the new default image".to_owned();
     }
     let replicator = match applied.replicator.as_ref().map(rollout) {
         None | Some(Rollout::Complete) => "",
         Some(Rollout::Progressing) => "; the replicator is starting",
         Some(Rollout::DeadlineExceeded) => "; the replicator does not start",
     };
-    Standing::ready(format!("serving at {}{replicator}", plan.urls.first().map(String::as_str).unwrap_or_default()))
+    format!("serving at {}{replicator}", shown(plan))
 }
 
 fn addresses(plan: &ManagedPlan, status: &mut RegistryStatus) {

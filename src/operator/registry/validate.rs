@@ -1,5 +1,7 @@
 //! validate: from what a Registry's spec says to what is to be done. Pure.
 
+mod quantity;
+
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::ResourceExt;
 
@@ -170,7 +172,7 @@ fn managed_plan(registry: &Registry, managed: &Managed, settings: &Settings) -> 
         replicas: managed.replicas,
         image: managed.image.clone(),
         default_image: settings.registry_image.clone(),
-        resources: managed.resources.clone().unwrap_or_default(),
+        resources: resources(managed)?,
         storage: storage(managed)?,
         retain: registry.spec.deletion_policy == DeletionPolicy::Retain,
         service: exposure.map_or(ServicePlan::InCluster, service),
@@ -182,6 +184,21 @@ fn managed_plan(registry: &Registry, managed: &Managed, settings: &Settings) -> 
         namespace,
         name,
     })
+}
+
+/// The API server answers with an error of its own, and none of the spec's, to a child with such a quantity.
+fn resources(managed: &Managed) -> Result<Resources, Failure> {
+    let resources = managed.resources.clone().unwrap_or_default();
+    for (field, map) in [("requests", &resources.requests), ("limits", &resources.limits)] {
+        if let Some((name, value)) = map.iter().find(|(_, value)| !quantity::is_amount(&value.0)) {
+            let message = format!(
+                "spec.managed.resources.{field}.{name} is {:?}, which is no quantity: write one such as 500m or 512Mi",
+                value.0
+            );
+            return Err(Failure::invalid(message));
+        }
+    }
+    Ok(resources)
 }
 
 fn storage(managed: &Managed) -> Result<StoragePlan, Failure> {
@@ -221,12 +238,14 @@ fn urls(registry: &Registry, managed: &Managed, namespace: &str, name: &str) -> 
 /// How pods are replaced, from what the volume allows. The claim is given where it exists already.
 pub fn strategy(plan: &ManagedPlan, claim: Option<&PersistentVolumeClaim>) -> Result<AccessMode, Failure> {
     let (modes, field) = match &plan.storage {
-        StoragePlan::Template(template) => (template.access_modes.clone(), "managed.storage.claimTemplate.accessModes"),
+        StoragePlan::Template(template) => {
+            (template.access_modes.clone(), "spec.managed.storage.claimTemplate.accessModes")
+        }
         StoragePlan::Existing(_) => {
             let spec = claim.and_then(|claim| claim.spec.as_ref());
             (
                 spec.and_then(|spec| spec.access_modes.clone()).unwrap_or_default(),
-                "the claim of managed.storage.existingClaim",
+                "the claim of spec.managed.storage.existingClaim",
             )
         }
     };
@@ -246,7 +265,7 @@ pub fn strategy(plan: &ManagedPlan, claim: Option<&PersistentVolumeClaim>) -> Re
 
 fn too_many(plan: &ManagedPlan, field: &str) -> Failure {
     let message = format!(
-        "managed.replicas is {}, but {field} has ReadWriteOnce only: use a ReadWriteMany volume, or one replica",
+        "spec.managed.replicas is {}, but {field} has ReadWriteOnce only: use a ReadWriteMany volume, or one replica",
         plan.replicas
     );
     Failure::stalled(reason::ACCESS_MODE, message)
@@ -256,7 +275,33 @@ fn too_many(plan: &ManagedPlan, field: &str) -> Failure {
 pub fn wanted_image(plan: &ManagedPlan) -> Result<&str, Failure> {
     plan.image.as_deref().or(plan.default_image.as_deref()).ok_or_else(|| {
         let message =
-            "managed.image is missing, and the operator has no default: set it, or the chart's registry image";
+            "spec.managed.image is missing, and the operator has no default: set it, or the chart's registry image";
         Failure::stalled(reason::IMAGE_UNKNOWN, message)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+    use super::*;
+    use crate::api::{RegistrySpec, Storage};
+    use crate::operator::lease::LeaseSettings;
+
+    #[test]
+    fn what_is_no_quantity_is_stalled_with_its_field() {
+        let limits = BTreeMap::from([("memory".to_owned(), Quantity("lots".to_owned()))]);
+        let managed = Managed {
+            resources: Some(Resources { limits, ..Resources::default() }),
+            storage: Storage { claim_template: Some(ClaimTemplate::default()), ..Storage::default() },
+            ..Managed::default()
+        };
+        let registry = Registry::new("hq", RegistrySpec { managed: Some(managed), ..RegistrySpec::default() });
+        let failure = plan(&registry, &Settings::new(LeaseSettings::new("ns", "lease", "me"))).unwrap_err();
+        let Failure::Stalled { reason, message } = failure else { panic!("{failure:?}") };
+        assert_eq!(reason, reason::INVALID_SPEC);
+        assert!(message.starts_with("spec.managed.resources.limits.memory is \"lots\""), "{message}");
+    }
 }

@@ -129,17 +129,17 @@ async fn rewrite(
 
 fn unusable(wanted: &PullSecret) -> Failure {
     let message = format!(
-        "the Secret {} has neither a {DOCKER_CONFIG} with an entry for {} nor a password: correct it, or name a Secret \
-         that does not exist and it is made",
-        wanted.secret, wanted.login
+        "{}: the Secret {} has neither a {DOCKER_CONFIG} with an entry for {} nor a password: correct it, or name a \
+         Secret that does not exist and it is made",
+        wanted.field, wanted.secret, wanted.login
     );
     Failure::stalled(reason::SECRET_INVALID, message)
 }
 
 fn too_short(wanted: &PullSecret) -> Failure {
     let message = format!(
-        "the password of {} in the Secret {} is shorter than {LEAST_LENGTH} characters: choose a longer one",
-        wanted.login, wanted.secret
+        "{}: the password of {} in the Secret {} is shorter than {LEAST_LENGTH} characters: choose a longer one",
+        wanted.field, wanted.login, wanted.secret
     );
     Failure::stalled(reason::SECRET_INVALID, message)
 }

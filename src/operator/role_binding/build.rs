@@ -12,6 +12,8 @@ use crate::operator::settings::Settings;
 /// A Secret that a robot is to have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PullSecret {
+    /// The field that names it.
+    pub(super) field: String,
     /// The robot.
     pub(super) robot: String,
     /// The name that it logs in with.
@@ -35,6 +37,7 @@ pub(super) fn pull_secrets(
     };
     let hosts: Vec<String> = urls.iter().map(|url| host_of(url)).collect();
     let wanted = |robot: &NamedRobot| PullSecret {
+        field: robot.field.clone(),
         robot: robot.name.clone(),
         login: login(&namespace, &robot.name),
         secret: robot.secret.clone(),

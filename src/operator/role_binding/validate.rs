@@ -11,6 +11,8 @@ use crate::operator::failure::Failure;
 /// A robot whose Secret this binding names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedRobot {
+    /// The field that names the Secret.
+    pub field: String,
     /// The robot.
     pub name: String,
     /// Its Secret.
@@ -29,7 +31,7 @@ fn holders(bindings: &[&RoleBinding]) -> BTreeMap<String, (String, String)> {
     sorted.sort_by_key(|binding| binding.name_any());
     let mut found = BTreeMap::new();
     for binding in sorted {
-        for robot in robots_of(binding) {
+        for (_, robot) in robots_of(binding) {
             if let Some(secret) = &robot.secret {
                 found.entry(robot.name.clone()).or_insert_with(|| (binding.name_any(), secret.name.clone()));
             }
@@ -38,8 +40,9 @@ fn holders(bindings: &[&RoleBinding]) -> BTreeMap<String, (String, String)> {
     found
 }
 
-fn robots_of(binding: &RoleBinding) -> impl Iterator<Item = &RobotSubject> {
-    binding.spec.subjects.iter().filter_map(|subject| subject.robot.as_ref())
+/// With their places among the subjects.
+fn robots_of(binding: &RoleBinding) -> impl Iterator<Item = (usize, &RobotSubject)> {
+    binding.spec.subjects.iter().enumerate().filter_map(|(place, subject)| Some((place, subject.robot.as_ref()?)))
 }
 
 /// The robots whose Secrets this binding looks after. `all` are the bindings of the namespace, this one among them.
@@ -50,8 +53,8 @@ pub fn robots(binding: &RoleBinding, all: &[&RoleBinding]) -> Result<Vec<NamedRo
             return Err(Failure::invalid(format!("spec.subjects[{place}] must have exactly one of user and robot")));
         }
     }
-    let mut named = vec![];
-    for robot in robots_of(binding) {
+    let mut named: Vec<NamedRobot> = vec![];
+    for (place, robot) in robots_of(binding) {
         let Some((holder, secret)) = holders.get(&robot.name) else {
             let message = format!(
                 "no RoleBinding says which Secret the robot {} has: set robot.secret in exactly one that names it",
@@ -60,15 +63,16 @@ pub fn robots(binding: &RoleBinding, all: &[&RoleBinding]) -> Result<Vec<NamedRo
             return Err(Failure::stalled(reason::ROBOT_SECRET, message));
         };
         let Some(own) = &robot.secret else { continue };
+        let field = format!("spec.subjects[{place}].robot.secret");
         if holder != &binding.name_any() || secret != &own.name {
             let message = format!(
-                "robot.secret of the robot {} is set by the RoleBinding {holder} already (Secret {secret}): set it in \
-                 one of them only",
+                "{field}: the Secret of the robot {} is set by the RoleBinding {holder} already (Secret {secret}): set \
+                 it in one of them only",
                 robot.name
             );
             return Err(Failure::stalled(reason::ROBOT_SECRET, message));
         }
-        named.push(NamedRobot { name: robot.name.clone(), secret: own.name.clone() });
+        named.push(NamedRobot { field, name: robot.name.clone(), secret: own.name.clone() });
     }
     Ok(named)
 }

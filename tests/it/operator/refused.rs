@@ -18,14 +18,48 @@ fn with(mut base: Value, path: &str, value: Value) -> Value {
     base
 }
 
+fn filtered(glob: &str) -> Value {
+    let topology = json!({ "fanOut": { "source": { "name": "a" }, "destinations": [{ "name": "b" }] } });
+    json!({ "topology": topology, "filters": { "repositories": [glob] } })
+}
+
+/// Kind and spec, each as somebody may well write it.
+fn taken() -> Vec<(&'static str, Value)> {
+    let managed = json!({ "managed": { "storage": storage() } });
+    let resources = |resources: Value| ("Registry", with(managed.clone(), "/managed/resources", resources));
+    let image = |image: &str| ("Registry", with(managed.clone(), "/managed/image", json!(image)));
+    let url = |url: &str| ("Registry", json!({ "external": { "url": url, "insecure": true } }));
+    let digest = format!("registry.example:5000/a/b__c-d@sha256:{}", "0".repeat(64));
+    let mut specs = vec![
+        resources(json!({})),
+        resources(
+            json!({ "requests": { "cpu": 1, "memory": "0.5Gi" }, "limits": { "cpu": "1500m", "memory": "512Mi" } }),
+        ),
+        resources(
+            json!({ "requests": { "cpu": "1e-1", "ephemeral-storage": "1e9" }, "limits": { "nvidia.com/gpu": 1 } }),
+        ),
+        ("Registry", with(managed.clone(), "/managed/expose", json!({ "externalURL": "https://[2001:db8::1]:5000" }))),
+    ];
+    specs.extend(["regatta", "localhost/regatta:demo-1", "Registry.Example/a/b:V_1.0-x", &digest].map(image));
+    specs.extend(["http://10.0.0.1:30500", "https://my_host", "https://[::1]", "https://r.example:65535"].map(url));
+    specs.extend(
+        ["**", "shop/**", "**/x?", "a*/b-*", "shop", "*.io/x"].map(|glob| ("ReplicationPolicy", filtered(glob))),
+    );
+    specs
+}
+
 /// Kind, what is wrong, spec.
-fn refused() -> Vec<(&'static str, &'static str, Value)> {
+type Wrong = (&'static str, &'static str, Value);
+
+fn refused() -> Vec<Wrong> {
+    let mut all = refused_registries();
+    all.extend(refused_others());
+    all
+}
+
+fn refused_registries() -> Vec<Wrong> {
     let managed = json!({ "managed": { "storage": storage() } });
     let elsewhere = json!({ "external": { "url": "https://r.example" } });
-    let node = |name: &str| json!({ "registryRef": { "name": name } });
-    let collection = json!({ "registryRef": { "name": "hq" }, "mode": "ReadOnly" });
-    let subject = json!([{ "user": { "name": "dora" } }]);
-    let binding = json!({ "projectRef": { "name": "p" }, "role": "guest", "subjects": subject });
     vec![
         ("Registry", "neither", json!({})),
         ("Registry", "both without a home", with(managed.clone(), "/external", elsewhere["external"].clone())),
@@ -54,7 +88,44 @@ fn refused() -> Vec<(&'static str, &'static str, Value)> {
             "nodePort of a ClusterIP",
             with(managed.clone(), "/managed/expose", json!({ "service": { "nodePort": 30000 } })),
         ),
+        (
+            "Registry",
+            "memory that is no quantity",
+            with(managed.clone(), "/managed/resources", json!({ "limits": { "cpu": 1, "memory": "lots" } })),
+        ),
+        (
+            "Registry",
+            "more asked for than allowed",
+            with(
+                managed.clone(),
+                "/managed/resources",
+                json!({ "requests": { "memory": "2Gi" }, "limits": { "memory": "1024Mi" } }),
+            ),
+        ),
+        (
+            "Registry",
+            "less than nothing",
+            with(managed.clone(), "/managed/resources", json!({ "requests": { "cpu": -1 } })),
+        ),
+        ("Registry", "an image of spaces", with(managed.clone(), "/managed/image", json!("  x "))),
+        ("Registry", "an image in upper case", with(managed.clone(), "/managed/image", json!("UPPER CASE:x"))),
+        ("Registry", "url without a host", with(elsewhere.clone(), "/external/url", json!("https://:::"))),
+        ("Registry", "url with no port", with(elsewhere.clone(), "/external/url", json!("https://r.example:99999"))),
+        (
+            "Registry",
+            "externalURL without a host",
+            with(managed.clone(), "/managed/expose", json!({ "externalURL": "https://:::" })),
+        ),
         ("Registry", "admins without users", with(managed, "/managed/auth", json!({ "admins": ["a"] }))),
+    ]
+}
+
+fn refused_others() -> Vec<Wrong> {
+    let node = |name: &str| json!({ "registryRef": { "name": name } });
+    let collection = json!({ "registryRef": { "name": "hq" }, "mode": "ReadOnly" });
+    let subject = json!([{ "user": { "name": "dora" } }]);
+    let binding = json!({ "projectRef": { "name": "p" }, "role": "guest", "subjects": subject });
+    vec![
         ("Project", "a name that is no path", json!({ "registryRef": { "name": "hq" }, "name": "Team A" })),
         ("RoleBinding", "an unknown role", with(binding.clone(), "/role", json!("owner"))),
         ("RoleBinding", "no subjects", with(binding.clone(), "/subjects", json!([]))),
@@ -66,8 +137,9 @@ fn refused() -> Vec<(&'static str, &'static str, Value)> {
         (
             "RoleBinding",
             "a user with a reserved name",
-            with(binding, "/subjects", json!([{ "user": { "name": "robot+a+b" } }])),
+            with(binding.clone(), "/subjects", json!([{ "user": { "name": "robot+a+b" } }])),
         ),
+        ("RoleBinding", "a user of two lines", with(binding, "/subjects", json!([{ "user": { "name": "a\nb" } }]))),
         ("ReplicationPolicy", "no topology", json!({ "topology": {} })),
         (
             "ReplicationPolicy",
@@ -89,6 +161,9 @@ fn refused() -> Vec<(&'static str, &'static str, Value)> {
             "two triggers",
             json!({ "topology": { "tree": { "nodes": [node("a"), node("b")] } }, "trigger": { "event": {}, "manual": {} } }),
         ),
+        ("ReplicationPolicy", "three stars", filtered("***")),
+        ("ReplicationPolicy", "a glob that goes up", filtered("../x")),
+        ("ReplicationPolicy", "a glob with a component of nothing", filtered("a//b")),
         ("GarbageCollection", "an unknown mode", with(collection.clone(), "/mode", json!("Online"))),
         ("GarbageCollection", "a duration that is none", with(collection, "/gracePeriod", json!("a day"))),
     ]
@@ -106,6 +181,44 @@ async fn a_spec_that_the_schema_knows_to_be_wrong_is_refused_with_what_to_do() {
         for cause in causes {
             let _ = writeln!(said, "  {}: {}", cause.field, cause.message);
         }
+    }
+    insta::assert_snapshot!(said);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_well_be_written_is_taken() {
+    let world = World::new("taken").await;
+    for (place, (kind, spec)) in taken().into_iter().enumerate() {
+        let object = of_kind(kind, &format!("x{place}"), spec.clone());
+        if let Err(error) = world.try_create(&object).await {
+            panic!("{kind} {spec}: {error}");
+        }
+    }
+}
+
+/// A registry at a port of every node.
+fn at_port(name: &str, port: u16) -> kube::api::DynamicObject {
+    let expose = json!({ "service": { "type": "NodePort", "nodePort": port } });
+    of_kind("Registry", name, json!({ "managed": { "storage": storage(), "expose": expose } }))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_that_the_api_server_refuses_says_which_field_of_the_registry_to_change() {
+    let world = World::new("child").await;
+    world.create(&at_port("first", 30666)).await;
+    let _operator = world.operator().await;
+    world.exists::<k8s_openapi::api::core::v1::Service>("first-registry-external").await;
+    world.create(&at_port("taken", 30666)).await;
+    world.create(&at_port("outside", 80)).await;
+    let resources = json!({ "limits": { "memoria": "1Gi" } });
+    let managed = json!({ "storage": storage(), "resources": resources });
+    world.create(&of_kind("Registry", "unknown", json!({ "managed": managed }))).await;
+    let template = json!({ "accessModes": ["ReadWriteOnce"], "storageClassName": "No Class", "resources": { "requests": { "storage": "1Gi" } } });
+    let managed = json!({ "storage": { "claimTemplate": template } });
+    world.create(&of_kind("Registry", "classless", json!({ "managed": managed }))).await;
+    let mut said = String::new();
+    for name in ["taken", "outside", "unknown", "classless"] {
+        let _ = writeln!(said, "{name}: {}", world.stalled("Registry", name, "ChildRefused").await);
     }
     insta::assert_snapshot!(said);
 }
@@ -185,11 +298,18 @@ async fn what_only_the_operator_can_know_to_be_wrong_is_stalled_with_what_to_do(
             json!({ "registryRef": { "name": "far" }, "mode": "ReadOnly" }),
         ))
         .await;
+    let sharing = json!([
+        { "robot": { "name": "x", "secret": { "name": "same" } } },
+        { "robot": { "name": "y", "secret": { "name": "same" } } },
+    ]);
+    let sharing = json!({ "projectRef": { "name": "p" }, "role": "guest", "subjects": sharing });
+    world.create(&of_kind("RoleBinding", "one-secret", sharing)).await;
     let _operator = world.operator().await;
     let expected = [
         ("Project", "elsewhere", "RegistryNotManaged"),
         ("RoleBinding", "no-secret", "RobotSecret"),
         ("RoleBinding", "second-secret", "RobotSecret"),
+        ("RoleBinding", "one-secret", "SecretInvalid"),
         ("ReplicationPolicy", "cycle", "InvalidTopology"),
         ("ReplicationPolicy", "two-parents", "InvalidTopology"),
         ("ReplicationPolicy", "nobody", "NobodyRunsIt"),
@@ -198,7 +318,7 @@ async fn what_only_the_operator_can_know_to_be_wrong_is_stalled_with_what_to_do(
     let mut said = String::new();
     for (kind, name, reason) in expected {
         let message = world.stalled(kind, name, reason).await;
-        let _ = writeln!(said, "{kind} {name}, {reason}: {message}");
+        let _ = writeln!(said, "{kind} {name}, {reason}: {}", message.replace(&world.namespace, "<namespace>"));
     }
     insta::assert_snapshot!(said);
 }

@@ -80,6 +80,23 @@ impl Kubelet {
         self.shared.pods.lock().unwrap().contains_key(registry)
     }
 
+    /// Stops a registry as it is: it keeps its addresses and answers nobody.
+    pub fn freeze(&self, registry: &str) {
+        self.signal(registry, "-STOP");
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self, registry: &str) {
+        self.signal(registry, "-CONT");
+    }
+
+    fn signal(&self, registry: &str, signal: &str) {
+        let pods = self.shared.pods.lock().unwrap();
+        let process = pods.get(registry).expect("a running registry").process.id();
+        let sent = Command::new("kill").args([signal, &process.to_string()]).status().expect("kill runs");
+        assert!(sent.success());
+    }
+
     /// Where clients of a registry are served.
     pub fn serving(&self, registry: &str) -> String {
         let pods = self.shared.pods.lock().unwrap();

@@ -84,17 +84,24 @@ fn a_robot_without_a_secret_cannot_log_in_and_one_that_nobody_names_neither() {
             (("ns".into(), "known".into()), vec!["1".into()]),
             (("ns".into(), "stranger".into()), vec!["2".into()]),
         ]),
-        claims: vec![],
+        ..Input::default()
     };
     let robots: Vec<String> = compile(&input).robots.into_iter().map(|robot| robot.name).collect();
     assert_eq!(robots, ["known"]);
 }
 
 #[test]
-fn the_hash_of_a_binding_changes_with_its_robots_secret() {
+fn the_hash_of_a_binding_changes_with_its_robots_secret_its_project_and_its_registry() {
     let binding = binding("b", "p", vec![robot("r")]);
-    let with = |secret: &str| BTreeMap::from([(("ns".to_owned(), "r".to_owned()), vec![secret.to_owned()])]);
-    assert_ne!(hash(&binding, "app", &with("1")), hash(&binding, "app", &with("2")));
+    let with = |registry: &str, project_uid: &str, secret: &str| {
+        let secrets = BTreeMap::from([(("ns".to_owned(), "r".to_owned()), vec![secret.to_owned()])]);
+        hash(&binding, registry, &project("p", project_uid, "app"), &secrets)
+    };
+    let hash = with("uid", "1", "secret");
+    assert_eq!(hash, with("uid", "1", "secret"));
+    for other in [with("uid", "1", "another"), with("uid", "2", "secret"), with("another", "1", "secret")] {
+        assert_ne!(hash, other);
+    }
 }
 
 prop_compose! {
@@ -119,7 +126,8 @@ prop_compose! {
             .iter()
             .map(|(prefix, holder)| claim(&format!("app{prefix}"), &project(&format!("p{holder}"), &holder.to_string(), "")))
             .collect();
-        Input { projects, bindings, robots: BTreeMap::from([(("ns".into(), "r".into()), vec!["s".into()])]), claims }
+        let robots = BTreeMap::from([(("ns".into(), "r".into()), vec!["s".into()])]);
+        Input { registry: "uid".into(), projects, bindings, robots, claims }
     }
 }
 
