@@ -64,3 +64,24 @@ impl Cli {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn this_is_the_help() {
+        // What the environment of the moment holds is not part of it.
+        let help = |command: clap::Command| command.mut_args(|argument| argument.hide_env_values(true));
+        let mut text = help(Cli::command()).render_long_help().to_string();
+        for command in Cli::command().get_subcommands() {
+            let shown = help(command.clone()).render_long_help();
+            let _ = write!(text, "\n=== regatta {}\n\n{shown}", command.get_name());
+        }
+        insta::assert_snapshot!(text);
+    }
+}

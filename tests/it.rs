@@ -17,6 +17,8 @@ mod crds;
 mod replicate_support;
 #[path = "it/rights.rs"]
 mod rights;
+#[path = "it/snapshots.rs"]
+mod snapshots;
 
 #[path = "it/protocol_details.rs"]
 mod protocol_details;

@@ -16,7 +16,7 @@ pub enum Role {
     Developer,
     /// And delete.
     Maintainer,
-    /// And whatever is later done to a project itself.
+    /// Today no more than a maintainer: what will be done to a project itself.
     ProjectAdmin,
 }
 

@@ -52,6 +52,11 @@ impl Htpasswd {
         right && known.is_some()
     }
 
+    /// Whether nobody is in it.
+    pub fn is_empty(&self) -> bool {
+        self.users.is_empty()
+    }
+
     /// Whether there is such a user.
     pub fn contains(&self, user: &str) -> bool {
         self.users.contains_key(user)

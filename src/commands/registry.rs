@@ -69,7 +69,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     htpasswd_file: Option<PathBuf>,
     /// A user of the password file who may do everything. May be given several times.
-    #[arg(long, value_name = "USER")]
+    #[arg(long, value_name = "USER", requires = "htpasswd_file")]
     admin: Vec<String>,
     /// Each sub-directory holds `username` and `password` of a replicator; read again when they change.
     #[arg(long, value_name = "DIR")]

@@ -199,3 +199,6 @@ impl From<RegistryError> for Fault {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -62,6 +62,8 @@ pub struct Sources {
     /// Made at the start where no file is given: tokens end with the process then.
     keys: KeySet,
     seen: Raw,
+    /// A changed password file that is not taken, to say so once.
+    refused: Option<String>,
 }
 
 /// The contents, to tell whether anything changed.
@@ -83,6 +85,7 @@ impl Sources {
             local_admin: None,
             keys: KeySet::generate(),
             seen: Raw::default(),
+            refused: None,
         };
         if args.registry_uid.is_none() && args.htpasswd_file.is_none() {
             sources.local_admin = Some(local_admin(args.admin_password_file.as_deref())?);
@@ -113,6 +116,9 @@ impl Sources {
         for line in bad {
             tracing::error!(%line, "a line of the password file cannot be used");
         }
+        for admin in self.admins.iter().filter(|admin| !htpasswd.contains(admin)) {
+            tracing::warn!(admin, "an admin is not in the password file");
+        }
         let mut admins: Vec<Identity> = self.admins.iter().map(|admin| Identity::htpasswd(admin)).collect();
         admins.extend(self.local_admin.map(|_| Identity::htpasswd(LOCAL_ADMIN)));
         let replicators = &self.seen.replicators;
@@ -127,7 +133,8 @@ impl Sources {
 
     /// What the files say now, if that is something else than before.
     pub fn read_if_changed(&mut self) -> Result<Option<(KeySet, Configured)>, FileError> {
-        let raw = self.raw()?;
+        let mut raw = self.raw()?;
+        self.keep_users(&mut raw);
         if raw == self.seen {
             return Ok(None);
         }
@@ -139,6 +146,23 @@ impl Sources {
                 Err(error)
             }
         }
+    }
+}
+
+impl Sources {
+    /// A password file of which no line can be used is a mistake, and not the wish that nobody may log in: an empty one
+    /// is that.
+    fn keep_users(&mut self, raw: &mut Raw) {
+        let (users, bad) = raw.htpasswd.as_deref().map(Htpasswd::parse).unwrap_or_default();
+        let (true, Some(line)) = (users.is_empty(), bad.first()) else {
+            self.refused = None;
+            return;
+        };
+        if raw.htpasswd != self.refused {
+            tracing::error!(%line, "no line of the changed password file can be used; the users from before stay");
+            self.refused.clone_from(&raw.htpasswd);
+        }
+        raw.htpasswd.clone_from(&self.seen.htpasswd);
     }
 }
 
@@ -200,23 +224,58 @@ impl WatchedCertificate {
 
     /// Takes a changed certificate; one that cannot be used is said once and not taken.
     pub fn poll(&mut self) {
-        let Some((certificate, chain, key)) = &self.watched else { return };
-        let (Ok(new_chain), Ok(new_key)) = (read(chain), read(key)) else { return };
+        let Some((certificate, path, key)) = &self.watched else { return };
+        let (Ok(new_chain), Ok(new_key)) = (read(path), read(key)) else { return };
         let new = Some((new_chain, new_key));
         if new == self.seen {
             return;
         }
         let Some((new_chain, new_key)) = &new else { return };
         match certificate.replace(new_chain, new_key) {
-            Ok(()) => tracing::info!(path = %chain.display(), "a new certificate is in use"),
+            Ok(()) => tracing::info!(path = %path.display(), "a new certificate is in use"),
             Err(error) => {
-                tracing::error!(path = %chain.display(), error = %chain_of(&error), "a changed certificate is not taken");
+                tracing::error!(path = %path.display(), error = %chain(&error), "a changed certificate is not taken");
             }
         }
         self.seen = new;
     }
 }
 
-fn chain_of(error: &dyn std::error::Error) -> String {
-    chain(error)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::htpasswd::hash;
+
+    fn sources(file: &Path) -> Sources {
+        let mut sources = Sources {
+            keys_file: None,
+            htpasswd_file: Some(file.to_path_buf()),
+            replicators_dir: None,
+            admins: vec![],
+            local_admin: None,
+            keys: KeySet::generate(),
+            seen: Raw::default(),
+            refused: None,
+        };
+        sources.seen = sources.raw().unwrap();
+        sources
+    }
+
+    #[test]
+    fn a_password_file_of_garbage_locks_nobody_out_and_an_empty_one_everybody() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("htpasswd");
+        let write = |text: &str| std::fs::write(&file, text).unwrap();
+        write(&hash("ada", "secret").unwrap());
+        let mut sources = sources(&file);
+        let knows_ada = |read: &Option<(KeySet, Configured)>| read.as_ref().map(|read| read.1.htpasswd.contains("ada"));
+        write("not: a password file\n");
+        assert_eq!(knows_ada(&sources.read_if_changed().unwrap()), None, "what was in force stays so");
+        write(&format!("not: a line\n{}", hash("eve", "secret").unwrap()));
+        assert_eq!(knows_ada(&sources.read_if_changed().unwrap()), Some(false), "one good line is a password file");
+        write(&hash("ada", "secret").unwrap());
+        assert_eq!(knows_ada(&sources.read_if_changed().unwrap()), Some(true));
+        write("");
+        assert_eq!(knows_ada(&sources.read_if_changed().unwrap()), Some(false));
+    }
 }
