@@ -16,12 +16,13 @@ help: ## what there is (this text)
 	@echo
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
 	@echo
+	@echo 'DEMO_CLUSTER=current make demo plays the demo on the cluster of KUBECONFIG: docs/how-to/demo-on-your-cluster.md.'
 	@echo 'On a bare Debian 12 with Rust and Go, as root, each of them installs what it lacks. README.md goes on from here.'
 
 demo: image ## three Kubernetes clusters here, a registry in each, one image all the way (first time: about 15 min)
 	@e2e/demo.sh up
 
-demo-down: ## take down what `make demo` brought up
+demo-down: ## take down what `make demo` brought up, wherever that was
 	@e2e/demo.sh down
 
 test: check image ## everything: `make check`, and the tests, with a real API server and real clusters (first time: about 30 min)

@@ -4,8 +4,9 @@
 #   demo.sh up       brings everything up and goes through it; ends with exit code 0 only if every step held
 #   demo.sh down     takes all of it down again
 #
-# Three clusters are brought up on this machine, unless DEMO_CLUSTER=current says to use the cluster of KUBECONFIG (demo/current.sh tells
-# what that needs). Run again, it goes on with what is there. Every wait has a deadline; nothing waits for a fixed time.
+# Three clusters are brought up on this machine, unless DEMO_CLUSTER=current says to use the cluster of KUBECONFIG (what that needs is told
+# in docs/how-to/demo-on-your-cluster.md). Run again, it goes on with what is there. Which stage it is played on is written down, so `down`
+# needs to be told nothing. Every wait has a deadline; nothing waits for a fixed time.
 
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -24,8 +25,13 @@ SITES=(hq province city)
 declare -A PORT=([hq]=30500 [province]=30501 [city]=30502)
 KINDS=registries.regatta.dev,registryprojects.regatta.dev,registryrolebindings.regatta.dev,replicationpolicies.regatta.dev,garbagecollections.regatta.dev
 
-case ${DEMO_CLUSTER:-} in
-'')
+# Where a demo is up, it is gone on with and taken down there.
+WANTED=${DEMO_CLUSTER:-clusters}
+[[ $WANTED =~ ^(clusters|current)$ ]] || die "DEMO_CLUSTER is empty or 'current', not '$WANTED'"
+STAGE=$WANTED
+[ ! -s "$DEMO/stage" ] || STAGE=$(cat "$DEMO/stage")
+case $STAGE in
+clusters)
 	# shellcheck source-path=SCRIPTDIR source=demo/clusters.sh
 	. "$E2E/demo/clusters.sh"
 	;;
@@ -33,8 +39,11 @@ current)
 	# shellcheck source-path=SCRIPTDIR source=demo/current.sh
 	. "$E2E/demo/current.sh"
 	;;
-*) die "DEMO_CLUSTER is empty or 'current', not '$DEMO_CLUSTER'" ;;
+*) die "$DEMO/stage names no stage: '$STAGE'" ;;
 esac
+# What a person types to take it down.
+DOWN="make demo-down"
+[ "$DEMO_NAME" = demo ] || DOWN="DEMO_NAME=$DEMO_NAME $DOWN"
 
 # --- telling ---------------------------------------------------------------------------------------------------------------------
 
@@ -75,7 +84,7 @@ on_exit() {
 			at "$site" get "$KINDS" -o wide
 			at "$site" get pods
 		done
-		echo 'What there is stays, to be looked at: make demo-down takes it down.'
+		echo "What there is stays, to be looked at: $DOWN takes it down."
 	} >&2 || true
 	exit "$code"
 }
@@ -234,6 +243,7 @@ delete_tag() {
 up() {
 	local site archive=$TARGET/image/regatta.tar id
 	trap on_exit EXIT
+	[ "$STAGE" = "$WANTED" ] || die "a demo is up already, on $(stage): take it down first, with $DOWN"
 	# Passwords and keys are in there.
 	mkdir -p "$DEMO" && chmod 700 "$DEMO"
 	: >"$LOG"
@@ -244,6 +254,7 @@ up() {
 	id=$(skopeo inspect --config --raw "docker-archive:$archive" | sha256sum)
 	IMAGE=localhost/regatta:demo-${id:0:12}
 	prepare_stage
+	printf '%s' "$STAGE" >"$DEMO/stage"
 
 	doing "setting the stage: $(stage)"
 	raise_stage
@@ -318,15 +329,17 @@ curtain() {
 	printf '\n  kubectl is %s\n' "$(part kubectl)"
 	printf '  skopeo list-tags --authfile %s --cert-dir %s docker://%s/shop/demo\n' "$DEMO/guest.json" "$DEMO/trust" "$(host city)"
 	printf '  passwords of admin, dora and gustav: %s\n\n' "$DEMO/passwords"
-	printf 'Take it down: make demo-down\n'
+	printf 'Take it down: %s\n' "$DOWN"
 }
 
 down() {
+	local where
 	mkdir -p "$DEMO" && chmod 700 "$DEMO"
 	: >>"$LOG"
+	where=$(stage)
 	strike_stage
 	rm -rf "$DEMO"
-	say 'the demo is down'
+	say "the demo is down: $where"
 }
 
 case ${1:-} in

@@ -13,6 +13,7 @@
 
 CARGO_DENY=0.20.2
 LEAST_RUST=1.95.0
+LEAST_GO=1.26
 
 # debian TOOL: its packages, and for each the command or file that shows whether it is there.
 debian() {
@@ -31,10 +32,22 @@ need_rust() {
 	command -v cargo >/dev/null || die "Rust is missing: install it from https://rustup.rs ($LEAST_RUST or newer, with clippy and rustfmt)"
 	local have
 	have=$(rustc --version | cut -d' ' -f2)
-	[ "$(printf '%s\n' "$LEAST_RUST" "$have" | sort -V | head -n 1)" = "$LEAST_RUST" ] || die "Rust $have is too old: $LEAST_RUST or newer is needed (rustup update)"
+	at_least "$LEAST_RUST" "$have" || die "Rust $have is too old: $LEAST_RUST or newer is needed (rustup update)"
 }
 
-need_go() { command -v go >/dev/null || die "Go is missing: install Go 1.24 or newer (https://go.dev/dl) and put it into PATH"; }
+# Older ones fail in the middle of something, with words that help nobody. From 1.21 on Go fetches a newer one by itself, unless it is told
+# not to (as Debian's is).
+need_go() {
+	command -v go >/dev/null || die "Go is missing: install Go $LEAST_GO or newer (https://go.dev/dl) and put it into PATH"
+	local have
+	have=$(cd / && GOTOOLCHAIN=local go env GOVERSION)
+	have=${have#go}
+	at_least "$LEAST_GO" "$have" || { at_least 1.21 "$have" && [[ $(go env GOTOOLCHAIN) != local* ]]; } ||
+		die "Go $have is too old: $LEAST_GO or newer is needed (https://go.dev/dl)"
+}
+
+# at_least LEAST VERSION
+at_least() { [ "$(printf '%s\n' "$1" "$2" | sort -V | head -n 1)" = "$1" ]; }
 
 # Built into a temporary place that is then renamed: what is in the cache is whole.
 build_cargo_deny() {

@@ -7,12 +7,19 @@
 #   DEMO_TRUST_COMMAND   makes the nodes trust a CA; called with HOST:PORT and the CA's file. With kind that is known.
 #   DEMO_STORAGE_CLASS   a class whose volumes many nodes can write. Without it one is looked for; where there is none, a registry
 #                        has one replica on a volume of the default class.
+#   DEMO_REPLICAS        of each registry. With 1, one node need be able to write a volume of the class.
 #
 # This machine and the Pods must reach NodePorts at the first node's internal address.
 
-stage() { printf 'the cluster of KUBECONFIG, and three namespaces in it'; }
+stage() { printf 'three namespaces of the cluster that is %s in KUBECONFIG' "$(current_context)"; }
 
 current_context() { kubectl_bare config current-context; }
+
+# Once the demo is up, its cluster is this one, whatever becomes of KUBECONFIG (which may also be a list of files).
+CONFIGURATION=$DEMO/kubeconfig
+[ ! -s "$DEMO/stage" ] || export KUBECONFIG=$CONFIGURATION
+
+server() { kubectl_bare config view --minify -o 'jsonpath={.clusters[0].cluster.server}'; }
 
 prepare_stage() {
 	"$E2E/parts.sh" api-server helm
@@ -23,6 +30,9 @@ prepare_stage() {
 	[ -n "${DEMO_TRUST_COMMAND:-}" ] || [[ $context == kind-* ]] ||
 		die 'set DEMO_TRUST_COMMAND to a command that makes the nodes trust a CA: it is called with HOST:PORT and the file of the CA'
 	IMAGE=${DEMO_IMAGE:-$IMAGE}
+	[ ! -s "$DEMO/stage" ] || return 0
+	(umask 077 && kubectl_bare config view --minify --flatten --raw >"$CONFIGURATION")
+	export KUBECONFIG=$CONFIGURATION
 }
 
 raise_stage() {
@@ -32,35 +42,40 @@ raise_stage() {
 		if kubectl_bare get namespace "$site" >/dev/null 2>&1; then
 			ours "$site" || die "the namespace $site is there already and not the demo's"
 		else
-			quietly kubectl_bare create namespace "$site"
-			quietly kubectl_bare label namespace "$site" regatta.dev/demo=true
+			our_namespace "$site"
 		fi
 	done
 	choose_storage
-	told "namespaces ${SITES[*]}, node at $(address hq), $REPLICAS replica(s) a registry on storage class $STORAGE_CLASS"
+	told "at $(server): namespaces ${SITES[*]}, node at $(address hq), $REPLICAS replica(s) a registry on storage class $STORAGE_CLASS"
 }
 
 ours() { [ "$(kubectl_bare get namespace "$1" --ignore-not-found -o 'jsonpath={.metadata.labels.regatta\.dev/demo}')" = true ]; }
+
+our_namespace() {
+	quietly kubectl_bare create namespace "$1"
+	quietly kubectl_bare label namespace "$1" regatta.dev/demo=true
+}
 
 no_pods() { [ -z "$(at "$1" get pods -o name)" ]; }
 
 # The objects first, and their Pods: a namespace that is deleted with Pods in it is looked at again only after half of their grace period.
 strike_stage() {
 	local site
+	quietly kubectl_bare get namespaces || die "the cluster does not answer (see $LOG). If it is gone for good, remove $DEMO"
 	for site in "${SITES[@]}"; do
-		ours "$site" || continue
+		ours "$site" || { say "there is no namespace $site of the demo" && continue; }
 		! kubectl_bare get crd registries.regatta.dev >/dev/null 2>&1 || quietly at "$site" delete "$KINDS" --all
 		quietly at "$site" delete pods --all --wait=false
 		wait_for 120 no_pods "$site" || say "the Pods of namespace $site are not gone after 120 s; its deletion will take some minutes"
 		quietly kubectl_bare delete namespace "$site"
 	done
-	if [ -e "$DEMO/operator-installed" ]; then
+	if ours regatta-system; then
 		quietly helm_at hq uninstall regatta --namespace regatta-system --wait
 		quietly kubectl_bare delete namespace regatta-system
 	fi
 }
 
-kubeconfig() { printf '%s' "${KUBECONFIG:-$HOME/.kube/config}"; }
+kubeconfig() { printf '%s' "$CONFIGURATION"; }
 address() { kubectl_bare get nodes -o 'jsonpath={.items[0].status.addresses[?(@.type=="InternalIP")].address}' | cut -d' ' -f1; }
 namespace() { printf '%s' "$1"; }
 
@@ -70,20 +85,36 @@ operators() { printf 'hq\n'; }
 # Provisioners that are known to make volumes which many nodes can write.
 MANY_WRITERS='nfs|cephfs|efs\.csi|file\.csi\.azure|azure-file|filestore|juicefs|longhorn|glusterfs|portworx'
 
+class_of_many_writers() {
+	local found
+	found=$(kubectl_bare get storageclasses -o json |
+		jq -r --arg many "$MANY_WRITERS" 'first(.items[] | select(.provisioner | test($many)) | .metadata.name) // empty')
+	[ -n "$found" ] || found=$(kubectl_bare get persistentvolumes -o json |
+		jq -r 'first(.items[] | select(.status.phase == "Available" and (.spec.accessModes | index("ReadWriteMany"))) | .spec.storageClassName) // empty')
+	printf '%s' "$found"
+}
+
+default_class() {
+	kubectl_bare get storageclasses -o json |
+		jq -r 'first(.items[] | select(.metadata.annotations["storageclass.kubernetes.io/is-default-class"] == "true") | .metadata.name) // empty'
+}
+
 # A class that is asked for, or has a provisioner of that kind, or has such volumes lying ready; else the default class and one replica.
 choose_storage() {
-	STORAGE_CLASS=${DEMO_STORAGE_CLASS:-}
-	[ -n "$STORAGE_CLASS" ] || STORAGE_CLASS=$(kubectl_bare get storageclasses -o json |
-		jq -r --arg many "$MANY_WRITERS" 'first(.items[] | select(.provisioner | test($many)) | .metadata.name) // empty')
-	[ -n "$STORAGE_CLASS" ] || STORAGE_CLASS=$(kubectl_bare get persistentvolumes -o json |
-		jq -r 'first(.items[] | select(.status.phase == "Available" and (.spec.accessModes | index("ReadWriteMany"))) | .spec.storageClassName) // empty')
-	ACCESS_MODE=ReadWriteMany REPLICAS=2
-	if [ -z "$STORAGE_CLASS" ]; then
-		STORAGE_CLASS=$(kubectl_bare get storageclasses -o json |
-			jq -r 'first(.items[] | select(.metadata.annotations["storageclass.kubernetes.io/is-default-class"] == "true") | .metadata.name) // empty')
-		[ -n "$STORAGE_CLASS" ] || die 'the cluster has no default storage class: set DEMO_STORAGE_CLASS'
-		ACCESS_MODE=ReadWriteOnce REPLICAS=1
+	STORAGE_CLASS=${DEMO_STORAGE_CLASS:-} REPLICAS=${DEMO_REPLICAS:-}
+	# Where the demo was before, a claim stays as it is.
+	if [ -s "$DEMO/storage" ]; then
+		read -r STORAGE_CLASS REPLICAS <"$DEMO/storage"
+	elif [ -z "$STORAGE_CLASS" ] && [ "$REPLICAS" != 1 ]; then
+		STORAGE_CLASS=$(class_of_many_writers)
+		[ -n "$STORAGE_CLASS" ] || [ -z "$REPLICAS" ] || die "no storage class is known whose volumes many nodes can write: set DEMO_STORAGE_CLASS, or DEMO_REPLICAS=1"
+		REPLICAS=${REPLICAS:-$([ -n "$STORAGE_CLASS" ] && echo 2 || echo 1)}
 	fi
+	REPLICAS=${REPLICAS:-2}
+	[ -n "$STORAGE_CLASS" ] || STORAGE_CLASS=$(default_class)
+	[ -n "$STORAGE_CLASS" ] || die 'the cluster has no default storage class: set DEMO_STORAGE_CLASS'
+	if [ "$REPLICAS" = 1 ]; then ACCESS_MODE=ReadWriteOnce; else ACCESS_MODE=ReadWriteMany; fi
+	printf '%s %s\n' "$STORAGE_CLASS" "$REPLICAS" >"$DEMO/storage"
 	export STORAGE_CLASS ACCESS_MODE REPLICAS
 }
 
@@ -100,12 +131,15 @@ load_image() {
 
 # An operator that is there already serves; one that the demo installs goes with it, definitions and all.
 install_operator() {
-	if [ ! -e "$DEMO/operator-installed" ] && [ -n "$(helm_at hq list --all-namespaces --filter '^regatta$' --short)" ]; then
-		told 'an operator is installed already: it is taken as it is'
-		return
+	if ! ours regatta-system; then
+		if [ -n "$(helm_at hq list --all-namespaces --filter '^regatta$' --short)" ]; then
+			told 'an operator is installed already: it is taken as it is'
+			return
+		fi
+		! kubectl_bare get namespace regatta-system >/dev/null 2>&1 || die "the namespace regatta-system is there already and not the demo's"
+		our_namespace regatta-system
 	fi
-	: >"$DEMO/operator-installed"
-	quietly helm_at hq upgrade --install regatta "$ROOT/charts/regatta" --namespace regatta-system --create-namespace \
+	quietly helm_at hq upgrade --install regatta "$ROOT/charts/regatta" --namespace regatta-system \
 		--set image.repository="${IMAGE%:*}" --set image.tag="${IMAGE##*:}" --set crds.keep=false --wait --timeout 3m
 }
 

@@ -3,15 +3,15 @@
 
 use std::process::Command;
 
-use super::e2e_support::cluster::{at_the_end_of_this_process, prefix};
-use super::e2e_support::process::{image_archive, script, succeed, target};
+use super::e2e_support::cluster::{Cluster, at_the_end_of_this_process, prefix};
+use super::e2e_support::process::{image_archive, in_tree, kubectl, script, succeed, target};
 
 /// A demo of its own, whatever the caller's environment says of another.
-fn demo(command: &str) -> Command {
+fn demo(name: &str, command: &str) -> Command {
     let mut demo = script("demo.sh");
-    demo.arg(command).env("DEMO_NAME", prefix());
-    for theirs in ["DEMO_CLUSTER", "DEMO_IMAGE", "DEMO_TRUST_COMMAND", "DEMO_STORAGE_CLASS"] {
-        demo.env_remove(theirs);
+    demo.arg(command).env("DEMO_NAME", name);
+    for theirs in ["CLUSTER", "IMAGE", "TRUST_COMMAND", "STORAGE_CLASS", "REPLICAS"] {
+        demo.env_remove(format!("DEMO_{theirs}"));
     }
     demo
 }
@@ -19,11 +19,50 @@ fn demo(command: &str) -> Command {
 #[test]
 fn the_demo_holds_at_every_step_and_leaves_nothing_behind() {
     image_archive();
-    at_the_end_of_this_process(&demo("down"));
-    println!("{}", succeed(&mut demo("up")));
-    succeed(&mut demo("down"));
+    at_the_end_of_this_process(&demo(&prefix(), "down"));
+    println!("{}", succeed(&mut demo(&prefix(), "up")));
+    succeed(&mut demo(&prefix(), "down"));
     assert!(!target().join(prefix()).exists(), "passwords and keys of the demo are left");
     let left = String::from_utf8(script("cluster.sh").arg("status").output().unwrap().stdout).unwrap();
     let cities = format!("{}-city", prefix());
     assert!(!left.contains(&cities), "clusters of the demo are left:\n{left}");
+}
+
+/// Leaves the cluster with no volume that many nodes can write.
+fn only_one_writer(cluster: &Cluster) {
+    let run = |arguments: &[&str]| succeed(kubectl(&cluster.kubeconfig).args(arguments));
+    let shared = "jsonpath={.items[?(@.spec.storageClassName==\"shared\")].metadata.name}";
+    let names = run(&["get", "persistentvolumes", "-o", shared]);
+    let mut delete = vec!["delete", "persistentvolumes"];
+    delete.extend(names.split_whitespace());
+    run(&delete);
+    run(&["delete", "storageclass", "shared"]);
+    run(&["annotate", "--overwrite", "storageclass", "single", "storageclass.kubernetes.io/is-default-class=true"]);
+}
+
+#[test]
+fn the_demo_holds_on_a_cluster_of_somebodys_with_one_replica_and_is_taken_down_from_there() {
+    let archive = image_archive();
+    let cluster = Cluster::bare("current", 1);
+    let image = cluster.load(&archive);
+    only_one_writer(&cluster);
+    let name = format!("{}-there", prefix());
+    let trust = format!("{} trust {}", in_tree("e2e/cluster.sh").display(), cluster.name);
+    let mut up = demo(&name, "up");
+    up.env("DEMO_CLUSTER", "current").env("DEMO_IMAGE", image).env("DEMO_TRUST_COMMAND", trust);
+    // A list, as many people have it.
+    up.env("KUBECONFIG", format!("/nowhere:{}", cluster.kubeconfig.display()));
+    let said = succeed(&mut up);
+    println!("{said}");
+    assert!(said.contains("1 replica(s) a registry on storage class single"));
+
+    // Nothing says where the demo is but the demo itself.
+    println!("{}", succeed(demo(&name, "down").env_remove("KUBECONFIG")));
+    assert!(!target().join(name).exists(), "passwords and keys of the demo are left");
+    let left =
+        succeed(kubectl(&cluster.kubeconfig).args(["get", "namespaces,customresourcedefinitions", "-o", "name"]));
+    for gone in ["/hq", "/province", "/city", "/regatta-system", "regatta.dev"] {
+        assert!(!left.lines().any(|line| line.ends_with(gone)), "{gone} is left:\n{left}");
+    }
+    succeed(script("cluster.sh").args(["down", &cluster.name]));
 }

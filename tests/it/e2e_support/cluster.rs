@@ -63,6 +63,15 @@ impl Role {
 impl Cluster {
     fn up(role: &str, nodes: u32) -> Self {
         let (began, archive) = (Instant::now(), image_archive());
+        let cluster = Self::bare(role, nodes);
+        cluster.load(&archive);
+        cluster.install_operator();
+        println!("cluster {} with an operator: after {:.1} s", cluster.name, began.elapsed().as_secs_f32());
+        cluster
+    }
+
+    /// A cluster with nothing of ours in it.
+    pub fn bare(role: &str, nodes: u32) -> Self {
         take_down_what_was_left();
         let name = format!("{}-{role}", prefix());
         let mut down = script("cluster.sh");
@@ -70,11 +79,7 @@ impl Cluster {
         at_the_end_of_this_process(&down);
         succeed(script("cluster.sh").args(["up", &name, "--nodes", &nodes.to_string()]));
         let ask = |what: &str| succeed(script("cluster.sh").args([what, &name]));
-        let cluster = Self { kubeconfig: PathBuf::from(ask("kubeconfig")), address: ask("address"), name };
-        cluster.load(&archive);
-        cluster.install_operator();
-        println!("cluster {} with an operator: after {:.1} s", cluster.name, began.elapsed().as_secs_f32());
-        cluster
+        Self { kubeconfig: PathBuf::from(ask("kubeconfig")), address: ask("address"), name }
     }
 
     /// Gives the nodes an image; its name.
