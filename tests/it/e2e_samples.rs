@@ -1,10 +1,11 @@
 //! What `config/` has for people to apply is applied.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::e2e_support::cluster::{Cluster, Role};
 use super::e2e_support::process::{in_tree, kubectl, succeed, succeed_with_input};
@@ -23,8 +24,8 @@ fn is_taken(stage: &Stage, manifests: &str) {
 }
 
 /// The Secrets that the samples name.
-fn secrets() -> [serde_json::Value; 3] {
-    let secret = |name: &str, kind: &str, data: serde_json::Value| {
+fn secrets() -> [Value; 3] {
+    let secret = |name: &str, kind: &str, data: Value| {
         json!({
             "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name }, "type": kind, "stringData": data,
         })
@@ -95,4 +96,30 @@ async fn the_fleets_are_taken_once_their_addresses_are_filled_in() {
 async fn the_manifests_for_kustomize_are_taken() {
     let stage = Stage::new(Role::Shared, "samples-kustomize").await;
     is_taken(&stage, &kustomize(stage.cluster, "config/default"));
+}
+
+/// The text that config/default shows as an overlay of somebody's.
+fn shown_overlay() -> String {
+    let text = fs::read_to_string(in_tree("config/default/kustomization.yaml")).unwrap();
+    let shown = text.lines().filter_map(|line| line.strip_prefix("#   "));
+    shown.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_overlay_that_is_shown_gives_operator_and_registries_the_same_image() {
+    let directory = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(in_tree("."), directory.path().join("regatta")).unwrap();
+    let overlay = directory.path().join("overlay");
+    fs::create_dir(&overlay).unwrap();
+    fs::write(overlay.join("kustomization.yaml"), shown_overlay()).unwrap();
+    let built = succeed(kubectl(Path::new("/dev/null")).arg("kustomize").arg(&overlay));
+    let objects: Vec<Value> = serde_yaml::from_multiple(&built).unwrap();
+    let operator = objects.iter().find(|object| object["kind"] == "Deployment").expect("the operator");
+    let container = &operator["spec"]["template"]["spec"]["containers"][0];
+    let image = container["image"].as_str().unwrap();
+    assert!(image.starts_with("registry.example.com/regatta:"), "{image}");
+    let arguments: Vec<&str> = container["args"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    for expected in ["operator", &format!("--registry-image={image}"), "--cluster-name=hq"] {
+        assert!(arguments.contains(&expected), "{expected}: {arguments:?}");
+    }
 }
