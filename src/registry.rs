@@ -20,6 +20,7 @@ pub mod hold;
 pub mod identity;
 pub mod journal;
 pub mod layout;
+pub mod lookups;
 pub mod manifests;
 pub mod referrers;
 pub mod register;
@@ -38,6 +39,7 @@ pub use error::RegistryError;
 pub use identity::StoreIdentity;
 pub use journal::Journal;
 pub use layout::Register;
+pub use lookups::{CacheFigures, Lookups};
 pub use register::{Author, Cause, Entry, Head, Op};
 
 /// What this room's functions answer.
@@ -86,6 +88,11 @@ impl Registry {
     /// The store underneath: for the collector.
     pub fn store(&self) -> &Store {
         &self.inner.store
+    }
+
+    /// What is kept in memory, and how often it was of use.
+    pub fn caches(&self) -> [CacheFigures; 2] {
+        [self.inner.heads.figures(), self.inner.contents.figures()]
     }
 
     /// This process's clock.

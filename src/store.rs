@@ -12,6 +12,7 @@ pub mod faulty;
 pub mod fs;
 mod key;
 pub mod memory;
+pub mod metered;
 mod smallest;
 #[cfg(test)]
 pub mod suite;

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use quick_cache::{Weighter, sync::Cache};
 
-use super::{Registry, RegistryError, Result};
+use super::{CacheFigures, Lookups, Registry, RegistryError, Result};
 use crate::oci::Digest;
 use crate::store::{Meta, Object};
 
@@ -21,11 +21,18 @@ const OVERHEAD: u64 = 256;
 #[derive(Debug)]
 pub(super) struct Contents {
     cache: Cache<Digest, Content, BySize>,
+    lookups: Lookups,
+}
+
+impl Contents {
+    pub(super) fn figures(&self) -> CacheFigures {
+        self.lookups.figures("contents", self.cache.len())
+    }
 }
 
 impl Default for Contents {
     fn default() -> Self {
-        Self { cache: Cache::with_weighter(4_096, KEPT, BySize) }
+        Self { cache: Cache::with_weighter(4_096, KEPT, BySize), lookups: Lookups::default() }
     }
 }
 
@@ -47,14 +54,17 @@ impl Weighter<Digest, Content> for BySize {
 impl Registry {
     /// A content that a register names, from memory or from where it is in the store.
     pub(super) async fn open_content(&self, digest: &Digest) -> Result<Option<Object>> {
-        let cache = &self.inner.contents.cache;
+        let Contents { cache, lookups } = &self.inner.contents;
         if let Some(content) = cache.get(digest) {
+            lookups.count(true);
             return Ok(Some(Object::from_bytes(content.meta, content.bytes)));
         }
         let Some(object) = self.open_data(digest).await? else { return Ok(None) };
         if object.meta.size > LONGEST {
             return Ok(Some(object));
         }
+        // What would never have been kept is none of its misses.
+        lookups.count(false);
         let meta = object.meta;
         let bytes = object.read().await.map_err(|source| RegistryError::unreadable(digest, source))?;
         let found = Digest::of(digest.algorithm(), &bytes);

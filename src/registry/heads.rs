@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use quick_cache::sync::Cache;
 
-use super::{Head, Register, Registry, Result, versions};
+use super::{CacheFigures, Head, Lookups, Register, Registry, Result, versions};
 use crate::store::Key;
 
 /// How many heads are kept: some 700 bytes each.
@@ -32,11 +32,18 @@ pub(super) struct Heads {
     cache: Cache<Register, Arc<Known>>,
     /// Versions that could not be landed since they were there.
     lost: Cache<Register, u64>,
+    lookups: Lookups,
+}
+
+impl Heads {
+    pub(super) fn figures(&self) -> CacheFigures {
+        self.lookups.figures("heads", self.cache.len())
+    }
 }
 
 impl Default for Heads {
     fn default() -> Self {
-        Self { start: Instant::now(), cache: Cache::new(KEPT), lost: Cache::new(LOST) }
+        Self { start: Instant::now(), cache: Cache::new(KEPT), lost: Cache::new(LOST), lookups: Lookups::default() }
     }
 }
 
@@ -84,8 +91,10 @@ impl Registry {
             && self.inner.store.head(&known.next).await?.is_none()
         {
             known.confirm(now);
+            self.inner.heads.lookups.count(true);
             return Ok(Some(Arc::clone(&known.head)));
         }
+        self.inner.heads.lookups.count(false);
         let Some(head) = self.head(register).await?.map(Arc::new) else { return Ok(None) };
         if head.is_set() {
             // The times are those from before the look: what is kept may be older than its times, never younger.
