@@ -1,8 +1,14 @@
 //! The command line.
 
-use clap::{Parser, Subcommand};
+use std::ffi::OsString;
 
-use crate::commands::{crds, gc, htpasswd, operator, registry, replicate};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+use crate::commands::{crds, gc, htpasswd, operator, reference, registry, replicate};
+use crate::settings::{self, SettingsError};
+
+/// The subcommand whose settings can come from a file and the environment too.
+const LAYERED: &str = "registry";
 
 /// Fleets of container registries on Kubernetes: an operator and an OCI registry in one binary.
 #[derive(Debug, Parser)]
@@ -26,6 +32,18 @@ enum Command {
     Replicate(Box<replicate::Args>),
     /// Make a line for a password file.
     Htpasswd(htpasswd::Args),
+    /// Print the pages of the reference that are made from the code.
+    #[command(hide = true)]
+    Reference(reference::Args),
+}
+
+/// What is asked for.
+#[derive(Debug)]
+pub enum Asked {
+    /// To run a subcommand.
+    Run(Cli),
+    /// To print this.
+    Print(String),
 }
 
 /// What a command can fail with.
@@ -49,6 +67,32 @@ pub enum Error {
     /// Of `regatta htpasswd`.
     #[error(transparent)]
     Htpasswd(#[from] htpasswd::Error),
+    /// Of `regatta reference`.
+    #[error(transparent)]
+    Reference(#[from] reference::ReferenceError),
+}
+
+/// Takes a command line, with what a file and the environment say beneath it.
+pub fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Asked, SettingsError> {
+    let command = command();
+    let parsed = settings::parse(command.clone(), LAYERED, line.into_iter().collect())?;
+    let cli = Cli::from_arg_matches(&parsed.matches)?;
+    match &cli.command {
+        Command::Registry(args) if args.print_config() => Ok(Asked::Print(settings::show(&command, LAYERED, &parsed))),
+        _ => Ok(Asked::Run(cli)),
+    }
+}
+
+/// The pages of docs/reference that are made from the code.
+pub fn pages() -> Vec<(&'static str, String)> {
+    vec![
+        ("settings.md", settings::reference::page(&command(), LAYERED)),
+        ("errors.md", crate::server::fault::codes::page()),
+    ]
+}
+
+fn command() -> clap::Command {
+    settings::with_variables(Cli::command(), LAYERED)
 }
 
 impl Cli {
@@ -61,6 +105,7 @@ impl Cli {
             Command::Crds(args) => Ok(crds::run(&args)?),
             Command::Replicate(args) => Ok(replicate::run(*args).await?),
             Command::Htpasswd(args) => Ok(htpasswd::run(&args)?),
+            Command::Reference(args) => Ok(reference::run(&args, &pages())?),
         }
     }
 }

@@ -4,6 +4,7 @@ pub mod crds;
 pub mod gc;
 pub mod htpasswd;
 pub mod operator;
+pub mod reference;
 pub mod registry;
 pub mod replicate;
 pub mod store;

@@ -15,5 +15,6 @@ pub mod operator;
 pub mod registry;
 pub mod replicate;
 pub mod server;
+pub mod settings;
 pub mod store;
 pub mod telemetry;

@@ -22,6 +22,7 @@ use crate::server::fault::chain;
 use crate::server::listen::Listener;
 use crate::server::tls::{Certificate, TlsError};
 use crate::server::{Server, Settings, dispatch, documents, internal, metrics, probes};
+use crate::store::metered::{Figures, MeteredStore};
 
 /// How long giving back the lease of the only replica may take.
 const GIVE_BACK: Duration = Duration::from_secs(5);
@@ -29,6 +30,12 @@ const GIVE_BACK: Duration = Duration::from_secs(5);
 /// Serves an OCI registry from a directory or a bucket.
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// Settings, in YAML: see docs/reference/settings.md.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print the settings in force and where each came from, as a file of settings, and end.
+    #[arg(long)]
+    print_config: bool,
     #[command(flatten)]
     store: StoreArgs,
     /// Where clients are served.
@@ -41,7 +48,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
     /// A URL that clients use, `https://host[:port]`: where they are sent for tokens. The first is the default.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_delimiter = ',')]
     external_url: Vec<String>,
     /// Serve the operator and replicators here, always over TLS.
     #[arg(long, value_name = "ADDRESS", requires = "internal_tls_cert", requires = "internal_tls_key")]
@@ -69,7 +76,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     htpasswd_file: Option<PathBuf>,
     /// A user of the password file who may do everything. May be given several times.
-    #[arg(long, value_name = "USER", requires = "htpasswd_file")]
+    #[arg(long, value_name = "USER", value_delimiter = ',', requires = "htpasswd_file")]
     admin: Vec<String>,
     /// Each sub-directory holds `username` and `password` of a replicator; read again when they change.
     #[arg(long, value_name = "DIR")]
@@ -78,11 +85,13 @@ pub struct Args {
     #[arg(long, value_name = "FILE", conflicts_with = "htpasswd_file")]
     admin_password_file: Option<PathBuf>,
     /// Accept manifests that name what their repository does not have.
-    #[arg(long)]
+    // With a value, so that a flag can say no where a file says yes.
+    #[arg(long, value_name = "BOOL", action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true,
+        default_value_t = false, default_missing_value = "true")]
     sparse: bool,
     /// A proxy, as an address or range (`10.0.0.0/8`), whose `X-Forwarded-For` says who a client is. May be given
     /// several times.
-    #[arg(long, value_name = "RANGE")]
+    #[arg(long, value_name = "RANGE", value_delimiter = ',')]
     trusted_proxy: Vec<crate::server::forwarded::Range>,
     /// How many connections there may be at once; who comes later waits until one ends. Never more than half of the
     /// files that the process may have open.
@@ -94,6 +103,13 @@ pub struct Args {
     /// How long open requests may take after that, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 580)]
     grace_seconds: u64,
+}
+
+impl Args {
+    /// Whether the settings are asked for rather than the registry.
+    pub fn print_config(&self) -> bool {
+        self.print_config
+    }
 }
 
 /// Why there is no registry.
@@ -155,7 +171,9 @@ pub async fn run(args: Args) -> Result<(), Error> {
     {
         return Err(Error::NotAlone { store: opened.name, why });
     }
-    let registry = patiently(&args.store, Registry::open(opened.store.clone(), Arc::new(System))).await?;
+    let figures = Figures::default();
+    let store = Arc::new(MeteredStore::new(opened.store.clone(), figures.clone()));
+    let registry = patiently(&args.store, Registry::open(store, Arc::new(System))).await?;
     if let Some(late) = registry.store().staleness() {
         tracing::warn!(
             seconds = late.as_secs(),
@@ -175,6 +193,7 @@ pub async fn run(args: Args) -> Result<(), Error> {
         registry_uid: args.registry_uid.clone(),
         sparse: args.sparse,
         trusted_proxies: args.trusted_proxy.iter().copied().collect(),
+        store_figures: Some(figures),
         ..Settings::default()
     };
     let server = Server::new(registry, settings, keys, configured);
@@ -206,7 +225,8 @@ pub async fn run(args: Args) -> Result<(), Error> {
     }
     let address = listener.address().map_err(|source| Error::Listen { address: args.listen, source })?;
     serve(listener.at_most(connections(args.max_connections)), main);
-    tracing::info!(%address, store = %opened.name, tls, "serving");
+    let config = args.config.as_deref().map(|path| tracing::field::display(path.display()));
+    tracing::info!(%address, store = %opened.name, tls, config, "serving");
 
     let certificates = [
         (serving, args.tls_cert.clone(), args.tls_key.clone()),
@@ -371,6 +391,7 @@ async fn check_clock(server: Server) {
         if let Err(error) = server.check_clock().await {
             tracing::warn!(error = %chain(&error), "the store's clock could not be read");
         }
+        server.look_at_space().await;
     }
 }
 

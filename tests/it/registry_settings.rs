@@ -1,0 +1,86 @@
+//! Settings of the very program: from a file, the environment and the command line.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn registry(directory: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_regatta"));
+    command.arg("registry").current_dir(directory).env_clear();
+    command
+}
+
+fn printed(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn refused(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(2));
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_flag_wins_over_a_variable_that_over_the_file_and_that_over_the_default() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = "root: data\nlisten: 127.0.0.1:1\nhealthListen: 127.0.0.1:2\nmetricsListen: 127.0.0.1:3\nadmin: [ada]\n";
+    std::fs::write(directory.path().join("registry.yaml"), file).unwrap();
+    let mut command = registry(directory.path());
+    command.args(["--print-config", "--listen", "127.0.0.1:11"]);
+    command.env("REGATTA_REGISTRY_CONFIG", "registry.yaml");
+    command.env("REGATTA_REGISTRY_LISTEN", "127.0.0.1:21").env("REGATTA_REGISTRY_HEALTH_LISTEN", "127.0.0.1:22");
+    command.env("REGATTA_REGISTRY_EXTERNAL_URL", "https://a,https://b");
+    let text = printed(&command.output().unwrap());
+    for line in [
+        "root: data  # registry.yaml:1",
+        "listen: 127.0.0.1:11  # command line",
+        "healthListen: 127.0.0.1:22  # REGATTA_REGISTRY_HEALTH_LISTEN",
+        "metricsListen: 127.0.0.1:3  # registry.yaml:4",
+        "graceSeconds: 580  # default",
+        "# tlsCert: not set",
+        "externalUrl:  # REGATTA_REGISTRY_EXTERNAL_URL\n  - https://a\n  - https://b",
+        "admin:  # registry.yaml:5\n  - ada",
+    ] {
+        assert!(text.contains(&format!("\n{line}\n")), "{line} is not in:\n{text}");
+    }
+    assert!(!directory.path().join("data").exists(), "who asks for settings gets nothing else");
+
+    std::fs::write(directory.path().join("printed.yaml"), &text).unwrap();
+    let again =
+        printed(&registry(directory.path()).args(["--config", "printed.yaml", "--print-config"]).output().unwrap());
+    let values = |text: &str| text.lines().map(|line| line.split("  #").next().unwrap().to_owned()).collect::<Vec<_>>();
+    assert_eq!(values(&again), values(&text));
+}
+
+#[test]
+fn what_is_wrong_in_a_file_or_a_variable_is_said_with_where_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("registry.yaml");
+    std::fs::write(&file, "root: data\nlisten: everywhere\n").unwrap();
+    let said = refused(&registry(directory.path()).args(["--config", "registry.yaml"]).output().unwrap());
+    assert!(said.starts_with("regatta: registry.yaml:2: `listen` is `everywhere`: "), "{said}");
+    std::fs::write(&file, "root: data\nhtpaswdFile: users\n").unwrap();
+    let said = refused(&registry(directory.path()).args(["--config", "registry.yaml"]).output().unwrap());
+    assert_eq!(said, "regatta: registry.yaml:2: `htpaswdFile` is no setting; is it `htpasswdFile`?\n");
+    let said = refused(&registry(directory.path()).env("REGATTA_REGISTRY_LISTEN", "everywhere").output().unwrap());
+    assert!(said.starts_with("regatta: REGATTA_REGISTRY_LISTEN: `listen` is `everywhere`: "), "{said}");
+    let said = refused(&registry(directory.path()).args(["--listen", "everywhere"]).output().unwrap());
+    assert!(said.contains("'everywhere' for '--listen <ADDRESS>'"), "{said}");
+}
+
+#[test]
+fn a_registry_serves_as_its_file_says() {
+    use std::io::{BufRead as _, BufReader};
+
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("registry.yaml"), "root: data\nlisten: \"127.0.0.1:0\"\n").unwrap();
+    let mut command = registry(directory.path());
+    command.args(["--config", "registry.yaml"]).stderr(std::process::Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let log = BufReader::new(child.stderr.take().unwrap());
+    let serving = log.lines().map_while(Result::ok).find(|line| line.contains("\"serving\""));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let serving: serde_json::Value = serde_json::from_str(&serving.expect("it serves")).unwrap();
+    assert_eq!((serving["store"].as_str(), serving["config"].as_str()), (Some("data"), Some("registry.yaml")));
+    assert!(directory.path().join("data").is_dir());
+}
