@@ -32,6 +32,7 @@ pub mod route;
 pub mod spans;
 pub mod tls;
 pub mod token;
+mod trace;
 pub mod uploads;
 
 use std::sync::Arc;
@@ -46,6 +47,8 @@ use crate::registry::Registry;
 
 pub use fault::Fault;
 pub use gate::Gate;
+#[cfg(feature = "otel")]
+pub use trace::TARGET as TRACES;
 
 /// What the server is told once.
 #[derive(Debug, Clone, Default)]
@@ -60,6 +63,8 @@ pub struct Settings {
     pub trusted_proxies: forwarded::TrustedProxies,
     /// What one client may take.
     pub limits: limits::Limits,
+    /// What is counted of the store, where it is.
+    pub store_figures: Option<crate::store::metered::Figures>,
 }
 
 /// A registry server. Cheap to clone.
@@ -90,6 +95,7 @@ impl Server {
     pub fn new(registry: Registry, settings: Settings, keys: KeySet, configured: Configured) -> Self {
         let documents = documents::Documents::new(keys, configured);
         let gate = documents.gate(&settings);
+        let metrics = metrics::Metrics::new(settings.store_figures.as_ref());
         let inner = Inner {
             registry,
             settings,
@@ -100,7 +106,7 @@ impl Server {
             edges_changed: Notify::new(),
             open_uploads: open_uploads::OpenUploads::default(),
             room: room::Room::default(),
-            metrics: metrics::Metrics::default(),
+            metrics,
             process: crate::registry::nonce(),
             requests: AtomicU64::new(0),
         };
@@ -120,6 +126,11 @@ impl Server {
     /// What decisions are made from now.
     pub fn gate(&self) -> Arc<Gate> {
         self.inner.gate.load_full()
+    }
+
+    /// How many uploads this process began that are open, as far as it knows.
+    fn open_uploads(&self) -> usize {
+        self.inner.open_uploads.total()
     }
 
     /// From now on not ready: no new clients are to be sent here.

@@ -40,6 +40,8 @@ mod protocol_table;
 mod protocol_threats;
 #[path = "it/protocol_wire.rs"]
 mod protocol_wire;
+#[path = "it/reference.rs"]
+mod reference;
 #[path = "it/registry_access.rs"]
 mod registry_access;
 #[path = "it/registry_faults.rs"]
@@ -48,8 +50,13 @@ mod registry_faults;
 mod registry_protocol;
 #[path = "it/registry_serving.rs"]
 mod registry_serving;
+#[path = "it/registry_settings.rs"]
+mod registry_settings;
 #[path = "it/registry_support.rs"]
 mod registry_support;
+#[cfg(feature = "otel")]
+#[path = "it/registry_traces.rs"]
+mod registry_traces;
 #[path = "it/replicate_copy.rs"]
 mod replicate_copy;
 #[path = "it/replicate_defects.rs"]
@@ -145,3 +152,5 @@ mod e2e_samples;
 mod e2e_single_volume;
 #[path = "it/e2e_support.rs"]
 mod e2e_support;
+#[path = "it/e2e_upgrade.rs"]
+mod e2e_upgrade;

@@ -66,6 +66,29 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
+    /// All of them.
+    pub const ALL: [Self; 19] = [
+        Self::BlobUnknown,
+        Self::BlobUploadInvalid,
+        Self::BlobUploadUnknown,
+        Self::DigestInvalid,
+        Self::ManifestBlobUnknown,
+        Self::ManifestInvalid,
+        Self::ManifestUnknown,
+        Self::NameInvalid,
+        Self::NameUnknown,
+        Self::SizeInvalid,
+        Self::Unauthorized,
+        Self::Denied,
+        Self::Unsupported,
+        Self::TooManyRequests,
+        Self::RangeInvalid,
+        Self::TagInvalid,
+        Self::PaginationNumberInvalid,
+        Self::Unavailable,
+        Self::Unknown,
+    ];
+
     /// As it is written in the body.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -41,20 +41,24 @@ impl Metrics {
         registry.register("leading", "1 while this process holds the Lease", self.leading.clone());
     }
 
-    pub(super) fn reconciled(&self, kind: &str, settled: bool) {
+    /// A reconciliation has ended.
+    pub fn reconciled(&self, kind: &str, settled: bool) {
         let outcome = if settled { "settled" } else { "unsettled" }.to_owned();
         self.reconciliations.get_or_create(&Outcome { kind: kind.to_owned(), outcome }).inc();
     }
 
-    pub(super) fn unreadable(&self, kind: &str) {
+    /// An object could not be read.
+    pub fn unreadable(&self, kind: &str) {
         self.unreadable.get_or_create(&OfKind { kind: kind.to_owned() }).inc();
     }
 
-    pub(super) fn published(&self, document: &str) {
+    /// A document was put to a registry.
+    pub fn published(&self, document: &str) {
         self.documents.get_or_create(&Published { document: document.to_owned() }).inc();
     }
 
-    pub(super) fn leading(&self, leading: bool) {
+    /// Whether this process holds the Lease.
+    pub fn leading(&self, leading: bool) {
         self.leading.set(i64::from(leading));
     }
 }

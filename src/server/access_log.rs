@@ -14,6 +14,7 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
 use super::connection::{Answering, Meter};
 use super::inbound::Rest;
+use super::metrics::Flight;
 
 /// Marks an answer whose body goes out in pieces: what comes of it is known later.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +37,8 @@ pub struct Line {
     pub agent: Option<HeaderValue>,
     /// What came with it.
     pub body: Option<Rest>,
+    /// How it is counted.
+    pub flight: Flight,
 }
 
 impl Line {
@@ -60,6 +63,7 @@ impl Line {
     fn log(&self, status: StatusCode, head: Duration, sent: u64, complete: bool) {
         let agent = self.agent.as_ref().and_then(|agent| agent.to_str().ok()).unwrap_or_default();
         let received = self.body.as_ref().map_or(0, Rest::received);
+        self.flight.count(received, sent);
         tracing::info!(
             target: "regatta::access",
             method = %self.method,

@@ -8,13 +8,15 @@ use axum::extract::{Request, State};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header, request::Parts};
 use axum::response::Response;
+use tracing::Instrument as _;
 
 use super::access_log::Line;
 use super::connection::Connection;
 use super::fault::{Challenge, Fault};
 use super::gate::{Caller, Gate};
+use super::metrics::Flight;
 use super::route::{Route, RouteError};
-use super::{Server, blobs, extension, inbound, limits, listing, manifests, token, uploads};
+use super::{Server, blobs, extension, inbound, limits, listing, manifests, token, trace, uploads};
 use crate::auth::{Identity, Permission};
 use crate::oci::{ErrorCode, RepositoryName};
 use crate::registry::{Author, Cause};
@@ -111,13 +113,14 @@ async fn answer(server: Server, endpoint: Endpoint, request: Request) -> Respons
     let bounds = server.settings().limits;
     let (body, rest) = inbound::watch(&parts.headers, body, &bounds);
     let connection = parts.extensions.get::<Connection>().cloned();
-    let line = line(&server, &parts, connection.as_ref(), rest);
-    let (host, version) = (parts.headers.get(header::HOST).cloned(), parts.version);
     let route = Route::parse(parts.uri.path());
     let class = route.as_ref().map_or("unknown", Route::class);
+    let line = line(&server, class, &parts, connection.as_ref(), rest);
+    let (host, version) = (parts.headers.get(header::HOST).cloned(), parts.version);
+    let span = trace::span(&parts, class, &line.id);
     let handled = match (limits::check_head(&parts.uri, &parts.headers), route) {
         (Err(fault), _) => Err(fault),
-        (Ok(()), Ok(route)) => handle(server.clone(), route, parts, body).await,
+        (Ok(()), Ok(route)) => handle(server.clone(), route, parts, body).instrument(span.clone()).await,
         (Ok(()), Err(error)) => Err(invalid_route(&error, &line.method)),
     };
     let realm = |challenge: &Challenge| {
@@ -126,6 +129,7 @@ async fn answer(server: Server, endpoint: Endpoint, request: Request) -> Respons
         server.challenge(endpoint, host.or(line.uri.authority().map(Authority::as_str)), challenge)
     };
     let mut response = handled.unwrap_or_else(|fault| fault.into_response(&line.id, &realm));
+    trace::answered(&span, response.status());
     server.metrics().observe(class, &line.method, response.status(), line.started.elapsed());
     let taken = match &line.body {
         Some(rest) => rest.drain(&bounds).await,
@@ -142,7 +146,13 @@ async fn answer(server: Server, endpoint: Endpoint, request: Request) -> Respons
     line.answered(response, connection.as_ref().map(|connection| &connection.meter))
 }
 
-fn line(server: &Server, parts: &Parts, connection: Option<&Connection>, body: Option<inbound::Rest>) -> Line {
+fn line(
+    server: &Server,
+    class: &'static str,
+    parts: &Parts,
+    connection: Option<&Connection>,
+    body: Option<inbound::Rest>,
+) -> Line {
     let peer = connection.map_or(SocketAddr::from(([0, 0, 0, 0], 0)), |connection| connection.peer);
     Line {
         started: Instant::now(),
@@ -152,6 +162,7 @@ fn line(server: &Server, parts: &Parts, connection: Option<&Connection>, body: O
         client: server.settings().trusted_proxies.client(peer, &parts.headers),
         agent: parts.headers.get(header::USER_AGENT).cloned(),
         body,
+        flight: Flight::begin(server, class),
     }
 }
 

@@ -4,13 +4,14 @@
 //! cannot both. Pods start from the greatest document whose signature verifies; what a lost message withholds, the
 //! poll brings.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::gate::Gate;
 use super::{Server, Settings};
 use crate::admin::{AccessDocument, AccessState, Claim, KeySet, Problem, ProblemCode, SignedDocument};
 use crate::auth::Configured;
-use crate::registry::RegistryError;
+use crate::registry::{Lookups, RegistryError};
 
 /// How often the store is looked at.
 pub const POLL: Duration = Duration::from_secs(2);
@@ -23,16 +24,18 @@ pub(super) struct Documents {
     in_force: Option<(AccessDocument, String)>,
     /// The greatest generation that was looked at, in force or not.
     looked_at: u64,
+    /// Of tokens, whichever gate they were looked up at.
+    lookups: Arc<Lookups>,
 }
 
 impl Documents {
     pub(super) fn new(keys: KeySet, configured: Configured) -> Self {
-        Self { keys, configured, in_force: None, looked_at: 0 }
+        Self { keys, configured, in_force: None, looked_at: 0, lookups: Arc::default() }
     }
 
     pub(super) fn gate(&self, settings: &Settings) -> Gate {
         let document = self.in_force.as_ref().map(|(document, hash)| (document, hash.clone()));
-        Gate::new(audience(settings), &self.keys, self.configured.clone(), document)
+        Gate::new(audience(settings), &self.keys, self.configured.clone(), document, Arc::clone(&self.lookups))
     }
 }
 

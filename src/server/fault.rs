@@ -1,5 +1,7 @@
 //! Errors as clients see them: a status, a code of the specification, and what to do.
 
+pub mod codes;
+
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
@@ -35,6 +37,11 @@ pub struct Challenge {
 impl Fault {
     /// A plain one.
     pub fn new(status: StatusCode, code: ErrorCode, message: impl Into<String>) -> Self {
+        debug_assert!(
+            codes::documented(code).0.contains(&status.as_u16()),
+            "{} is not documented to come with {status}",
+            code.as_str()
+        );
         Self { status, code, message: message.into(), detail: Value::Null, challenge: None, headers: Vec::new() }
     }
 

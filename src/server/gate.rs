@@ -17,6 +17,7 @@ use crate::auth::{
     Access, Configured, Decision, Identity, Permission, Project, Role, Scope, TokenIssuer, TokenKey, Verifier, decide,
 };
 use crate::oci::RepositoryName;
+use crate::registry::{CacheFigures, Lookups};
 
 /// Everything that says who may do what, at one moment.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub struct Gate {
     issuer: TokenIssuer,
     /// Tokens that were verified since this gate was made, with the Unix second that they are good until.
     verified: Cache<Box<str>, (Caller, u64)>,
+    /// Of all gates there were.
+    lookups: Arc<Lookups>,
 }
 
 /// How many verified tokens are remembered: some kilobyte each.
@@ -62,6 +65,7 @@ impl Gate {
         keys: &KeySet,
         configured: Configured,
         document: Option<(&AccessDocument, String)>,
+        lookups: Arc<Lookups>,
     ) -> Self {
         let access = Access {
             projects: document.iter().flat_map(|(document, _)| &document.projects).map(project).collect(),
@@ -80,7 +84,13 @@ impl Gate {
             issuer: TokenIssuer::new(audience, token_key(&keys.signing), also),
             hash: document.map(|(_, hash)| hash).unwrap_or_default(),
             verified: Cache::new(TOKENS),
+            lookups,
         }
+    }
+
+    /// The tokens that need not be verified again.
+    pub fn tokens(&self) -> CacheFigures {
+        self.lookups.figures("tokens", self.verified.len())
     }
 
     /// Projects and admins.
@@ -110,8 +120,10 @@ impl Gate {
     fn bearer(&self, token: &str) -> Result<Caller, Fault> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         if let Some((caller, _)) = self.verified.get(token).filter(|(_, expires)| now < *expires) {
+            self.lookups.count(true);
             return Ok(caller);
         }
+        self.lookups.count(false);
         let Verified { identity, scope, expires } = self.issuer.verify(token).map_err(|error| {
             tracing::debug!(%error, "a bearer token was refused");
             Fault::bad_token()

@@ -39,6 +39,11 @@ impl OpenUploads {
             .with_header(header::RETRY_AFTER, "60"))
     }
 
+    /// How many there are of all identities.
+    pub fn total(&self) -> usize {
+        self.all().values().map(VecDeque::len).sum()
+    }
+
     fn count(&self, actor: &str) -> usize {
         self.all().get(actor).map_or(0, VecDeque::len)
     }

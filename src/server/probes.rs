@@ -90,6 +90,14 @@ async fn ready(State(server): State<Server>) -> (StatusCode, String) {
 }
 
 impl Server {
+    /// Notes how much space there is. To be called now and then.
+    pub async fn look_at_space(&self) {
+        match self.registry().store().capacity().await {
+            Ok(space) => self.metrics().note_space(space),
+            Err(error) => tracing::warn!(error = %chain(&error), "the space in the store is not known"),
+        }
+    }
+
     /// Whether clients may be sent here, or why not.
     pub async fn readiness(&self) -> Result<(), &'static str> {
         if self.is_draining() {

@@ -104,7 +104,8 @@ const METRICS: [(&str, &str, &str, Value); 11] = [
     }),
 ];
 
-fn exposition(statuses: &[EdgeStatus]) -> String {
+/// What `/metrics` says of these edges.
+pub fn exposition(statuses: &[EdgeStatus]) -> String {
     let mut text = String::new();
     for (name, kind, help, value) in METRICS {
         let _ = writeln!(text, "# HELP regatta_replication_{name} {help}\n# TYPE regatta_replication_{name} {kind}");
