@@ -8,6 +8,7 @@ mod edges;
 mod ended;
 mod in_force;
 mod leaders;
+mod recorded;
 mod refused;
 mod restarts;
 mod rights;

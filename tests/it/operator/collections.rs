@@ -90,7 +90,7 @@ async fn two_collections_of_a_registry_take_turns() {
 }
 
 /// What a Job controller writes when a Job is over its deadline.
-async fn fail(world: &World, name: &str) {
+pub(super) async fn fail(world: &World, name: &str) {
     let now = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second()).expect("a time").to_string();
     let condition = |kind: &str| {
         json!({

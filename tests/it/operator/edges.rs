@@ -39,7 +39,7 @@ async fn world() -> (World, Kubelet) {
     (world, kubelet)
 }
 
-fn status(id: &str, state: EdgeState) -> EdgeStatus {
+pub(super) fn status(id: &str, state: EdgeState) -> EdgeStatus {
     EdgeStatus {
         id: id.to_owned(),
         policy_generation: 1,

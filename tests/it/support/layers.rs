@@ -31,6 +31,7 @@ struct Inner {
     held_list: Mutex<Option<String>>,
     deaf: AtomicBool,
     corrupted: Mutex<Option<(String, String)>>,
+    refused: Mutex<Vec<String>>,
 }
 
 impl Control {
@@ -50,6 +51,7 @@ impl Control {
             held_list: Mutex::default(),
             deaf: AtomicBool::new(false),
             corrupted: Mutex::default(),
+            refused: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -68,6 +70,16 @@ impl Control {
     pub fn corrupt(&self, from: &str, to: &str) {
         assert_eq!(from.len(), to.len());
         *self.inner.corrupted.lock().unwrap() = Some((from.to_owned(), to.to_owned()));
+    }
+
+    /// From now on requests whose path ends like one of these come to nothing.
+    pub fn refuse(&self, ends: &[&str]) {
+        self.inner.refused.lock().unwrap().extend(ends.iter().map(|end| (*end).to_owned()));
+    }
+
+    fn is_refused(&self, path: &str, query: &str) -> bool {
+        let refused = self.inner.refused.lock().unwrap();
+        !query.contains("watch=true") && refused.iter().any(|end| path.ends_with(end))
     }
 
     fn corrupted(&self, frame: Frame<Bytes>) -> Frame<Bytes> {
@@ -154,6 +166,9 @@ where
             && !path.ends_with("/leases")
             && !path.contains("/events");
         let name = format!("{} {path}", request.method());
+        if control.is_refused(&path, &query) {
+            return Box::pin(std::future::ready(Err("the connection was closed".into())));
+        }
         let answer = self.inner.call(request);
         Box::pin(async move {
             while control.is_held(&path, &query) {

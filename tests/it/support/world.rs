@@ -158,6 +158,19 @@ impl World {
         .await
     }
 
+    /// Waits until a condition of an object has this status, whatever the reason.
+    pub async fn holds(&self, kind: &str, name: &str, condition: &str, status: &str) {
+        let api = self.kind(kind);
+        eventually(&format!("{kind} {name} {condition}={status}"), || async {
+            let object = api.get(name).await.map_err(|error| json!(error.to_string()))?;
+            let generation = object.metadata.generation;
+            let current = object.data["status"]["observedGeneration"].as_i64() == generation;
+            let holds = find_condition(&object, condition).is_some_and(|found| found["status"] == status);
+            if current && holds { Ok(()) } else { Err(object.data["status"].clone()) }
+        })
+        .await;
+    }
+
     /// Waits until an object is Stalled; hands back the message.
     pub async fn stalled(&self, kind: &str, name: &str, reason: &str) -> String {
         self.condition(kind, name, "Stalled", "True", reason).await
