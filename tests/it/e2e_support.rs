@@ -7,6 +7,8 @@ pub mod client;
 pub mod cluster;
 #[path = "e2e_support/process.rs"]
 pub mod process;
+#[path = "e2e_support/puller.rs"]
+pub mod puller;
 #[path = "e2e_support/stage.rs"]
 pub mod stage;
 #[path = "e2e_support/state.rs"]

@@ -23,6 +23,8 @@ pub enum Role {
     Shared,
     /// The test that kills the operator, which nobody else could bear.
     Unruly,
+    /// The test that upgrades the operator: it begins with the chart of an older release.
+    Upgraded,
 }
 
 /// A cluster with the operator in it.
@@ -53,20 +55,22 @@ impl Role {
     pub fn cluster(self) -> &'static Cluster {
         static SHARED: OnceLock<Cluster> = OnceLock::new();
         static UNRULY: OnceLock<Cluster> = OnceLock::new();
+        static UPGRADED: OnceLock<Cluster> = OnceLock::new();
         match self {
-            Self::Shared => SHARED.get_or_init(|| Cluster::up("shared", 2)),
-            Self::Unruly => UNRULY.get_or_init(|| Cluster::up("unruly", 1)),
+            Self::Shared => SHARED.get_or_init(|| Cluster::up("shared", 2).with_operator()),
+            Self::Unruly => UNRULY.get_or_init(|| Cluster::up("unruly", 1).with_operator()),
+            Self::Upgraded => UPGRADED.get_or_init(|| Cluster::up("upgraded", 1)),
         }
     }
 }
 
 impl Cluster {
+    /// A cluster whose nodes have the image.
     fn up(role: &str, nodes: u32) -> Self {
         let (began, archive) = (Instant::now(), image_archive());
         let cluster = Self::bare(role, nodes);
         cluster.load(&archive);
-        cluster.install_operator();
-        println!("cluster {} with an operator: after {:.1} s", cluster.name, began.elapsed().as_secs_f32());
+        println!("cluster {}: after {:.1} s", cluster.name, began.elapsed().as_secs_f32());
         cluster
     }
 
@@ -82,19 +86,39 @@ impl Cluster {
         Self { kubeconfig: PathBuf::from(ask("kubeconfig")), address: ask("address"), name }
     }
 
+    /// The same, with the tree's operator.
+    fn with_operator(self) -> Self {
+        self.install_operator(&in_tree("charts/regatta"), &[]);
+        self
+    }
+
+    /// Gives the nodes the very same image under another name: what is rolled is all the same to Kubernetes.
+    pub fn load_renamed(&self, name: &str) {
+        let copy = std::env::temp_dir().join(format!("{}-renamed.tar", self.name));
+        let _ = fs::remove_file(&copy);
+        let mut skopeo = Command::new("skopeo");
+        skopeo.args(["copy", "--quiet", &format!("docker-archive:{}", image_archive().display())]);
+        succeed(skopeo.arg(format!("docker-archive:{}:{name}", copy.display())));
+        let loaded = self.load(&copy);
+        fs::remove_file(&copy).unwrap();
+        assert_eq!(loaded, name);
+    }
+
     /// Gives the nodes an image; its name.
     pub fn load(&self, archive: &Path) -> String {
         succeed(script("cluster.sh").args(["load", &self.name]).arg(archive))
     }
 
-    fn install_operator(&self) {
+    /// Installs or upgrades the operator from a chart, as people do; comes back when its pods are ready.
+    pub fn install_operator(&self, chart: &Path, values: &[&str]) {
         succeed(script("parts.sh").arg("helm"));
         succeed_with_input(
             kubectl(&self.kubeconfig).args(["apply", "--server-side", "-f", "-"]),
             &namespace(SYSTEM).to_string(),
         );
         let mut install = helm(&self.kubeconfig);
-        install.args(["upgrade", "--install", "regatta"]).arg(in_tree("charts/regatta"));
+        install.args(["upgrade", "--install", "regatta"]).arg(chart);
+        install.args(values.iter().map(|value| format!("--set={value}")));
         succeed(install.args(["--namespace", SYSTEM, "--wait", "--timeout", "3m"]));
     }
 
