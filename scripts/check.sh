@@ -66,6 +66,7 @@ step 'chart (helm template)' chart_template
 step 'generated files are what crds/ and the chart say' scripts/generate.sh --check
 step 'bans, licences, sources (cargo deny)' "$cargo_deny" --locked --all-features check --hide-inclusion-graph bans licenses sources
 step 'lints (cargo clippy, warnings denied)' cargo clippy --locked --all-targets --quiet -- -D warnings
+step 'lints with every feature (cargo clippy --all-features, warnings denied)' cargo clippy --locked --all-features --bins --quiet -- -D warnings
 step 'documents of the code (cargo doc, warnings denied)' docs
 say 'not checked: advisories against dependencies, whose database is not reachable offline (cargo deny check advisories)'
 say 'generated files (crds/, the chart'"'"'s CRDs) are held against the code by a test: make test'

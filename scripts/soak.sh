@@ -8,4 +8,6 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 scripts/install.sh rust cc fusermount3
 say "power cuts, killed servers and replicas under faults: about an hour"
+say "traces, with the cargo feature that is not in the image: about 5 min, most of it compiling"
+cargo test --locked --features otel --test it -- registry_traces
 REGATTA_SOAK=1 cargo test --locked --test it -- --nocapture --test-threads 1 survival_

@@ -10,6 +10,8 @@ say "the parts of a real Kubernetes, a real S3 server, emulators of other object
 e2e/parts.sh api-server cluster helm versitygw emulators
 say "the health checks for Argo CD and Flux: seconds"
 go -C e2e/health test ./...
+say "alerts and dashboard, in Prometheus' own engine: about 1 min the first time, then seconds"
+go -C e2e/monitoring test ./...
 say "tests: compiling takes about 3 min the first time, running them about 10"
 if [ ! -e /dev/fuse ]; then
 	say "there is no /dev/fuse (modprobe fuse): the tests of power cuts and of failing volumes will fail; REGATTA_WITHOUT_FUSE=1 goes without them"

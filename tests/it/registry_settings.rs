@@ -22,7 +22,7 @@ fn refused(output: &Output) -> String {
 #[test]
 fn a_flag_wins_over_a_variable_that_over_the_file_and_that_over_the_default() {
     let directory = tempfile::tempdir().unwrap();
-    let file = "root: data\nlisten: 127.0.0.1:1\nhealthListen: 127.0.0.1:2\nmetricsListen: 127.0.0.1:3\nadmin: [ada]\n";
+    let file = "root: data\nlisten: 127.0.0.1:1\nhealthListen: 127.0.0.1:2\nmetricsListen: 127.0.0.1:3\nadmin: [ada]\nhtpasswdFile: users\n";
     std::fs::write(directory.path().join("registry.yaml"), file).unwrap();
     let mut command = registry(directory.path());
     command.args(["--print-config", "--listen", "127.0.0.1:11"]);
