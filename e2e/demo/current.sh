@@ -60,15 +60,18 @@ no_pods() { [ -z "$(at "$1" get pods -o name)" ]; }
 
 # The objects first, and their Pods: a namespace that is deleted with Pods in it is looked at again only after half of their grace period.
 strike_stage() {
-	local site
+	local site mine=()
 	quietly kubectl_bare get namespaces || die "the cluster does not answer (see $LOG). If it is gone for good, remove $DEMO"
 	for site in "${SITES[@]}"; do
 		ours "$site" || { say "there is no namespace $site of the demo" && continue; }
+		mine+=("$site")
 		! kubectl_bare get crd registries.regatta.dev >/dev/null 2>&1 || quietly at "$site" delete "$KINDS" --all
 		quietly at "$site" delete pods --all --wait=false
-		wait_for 120 no_pods "$site" || say "the Pods of namespace $site are not gone after 120 s; its deletion will take some minutes"
-		quietly kubectl_bare delete namespace "$site"
 	done
+	for site in "${mine[@]}"; do
+		wait_for 120 no_pods "$site" || say "the Pods of namespace $site are not gone after 120 s; its deletion will take some minutes"
+	done
+	[ ${#mine[@]} = 0 ] || quietly kubectl_bare delete namespace "${mine[@]}"
 	if ours regatta-system; then
 		quietly helm_at hq uninstall regatta --namespace regatta-system --wait
 		quietly kubectl_bare delete namespace regatta-system
