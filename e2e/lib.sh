@@ -139,6 +139,10 @@ part() {
 		printf '%s/kubernetes-%s/bin/%s' "$CACHE" "$(version kubernetes k8s.io/kubernetes)" "$1"
 		;;
 	helm) printf '%s/helm-%s/bin/helm' "$CACHE" "$(version helm helm.sh/helm/v3)" ;;
+	crane) printf '%s/crane-%s/bin/crane' "$CACHE" "$(version crane github.com/google/go-containerregistry)" ;;
+	oras) printf '%s/oras-%s/bin/oras' "$CACHE" "$(version oras oras.land/oras)" ;;
+	regctl) printf '%s/regctl-%s/bin/regctl' "$CACHE" "$(version regctl github.com/regclient/regclient)" ;;
+	cosign) printf '%s/cosign-%s/bin/cosign' "$CACHE" "$(version cosign github.com/sigstore/cosign/v3)" ;;
 	registry) printf '%s/distribution-%s/bin/registry' "$CACHE" "$(version distribution github.com/distribution/distribution/v3)" ;;
 	versitygw) printf '%s/versitygw-%s/bin/versitygw' "$CACHE" "$(version versitygw github.com/versity/versitygw)" ;;
 	fake-gcs-server) printf '%s/fake-gcs-%s/bin/fake-gcs-server' "$CACHE" "$(version fake-gcs github.com/fsouza/fake-gcs-server)" ;;

@@ -4,6 +4,8 @@
 #   parts.sh api-server     etcd, kube-apiserver, kubectl       what the integration tests need
 #   parts.sh cluster        all of Kubernetes, CoreDNS, the pause image, and Debian's containerd and friends
 #   parts.sh helm           helm
+#   parts.sh clients        crane, and Debian's skopeo, buildah, podman and containerd: clients that are quick to get
+#   parts.sh slow-clients   oras, regctl and cosign: those that take some minutes to build
 #   parts.sh distribution   the registry that benchmarks compare with
 #   parts.sh versitygw      a real S3 server over a directory, for the tests of the bucket stores
 #   parts.sh emulators      of Google Cloud Storage and Azure Blob Storage, likewise; Debian's Node and npm
@@ -55,6 +57,10 @@ stamps_of_helm() {
 stamps_of_distribution() { stamp github.com/distribution/distribution/v3/version version "$(version distribution github.com/distribution/distribution/v3)"; }
 stamps_of_versitygw() { stamp main Version "$(version versitygw github.com/versity/versitygw)"; }
 stamps_of_fake-gcs() { :; }
+stamps_of_crane() { :; }
+stamps_of_oras() { :; }
+stamps_of_regctl() { :; }
+stamps_of_cosign() { :; }
 stamps_of_coredns() { :; }
 stamps_of_probe() { :; }
 stamp() { printf -- '-X %s.%s=%s ' "$@"; }
@@ -151,6 +157,9 @@ API_SERVER_PACKAGES=(openssl=openssl curl=curl util-linux=flock)
 CLUSTER_PACKAGES=(containerd=containerd runc=runc containernetworking-plugins=/usr/lib/cni/ptp iproute2=ip iptables=iptables
 	conntrack=conntrack mount=mount util-linux=nsenter gcc=gcc libc6-dev=/usr/include/stdlib.h)
 
+CLIENT_PACKAGES=(openssl=openssl curl=curl jq=jq skopeo=skopeo buildah=buildah podman=podman containerd=containerd runc=runc
+	gcc=gcc libc6-dev=/usr/include/stdlib.h)
+
 make_target() {
 	case $1 in
 	api-server)
@@ -165,6 +174,19 @@ make_target() {
 		locked coredns go_build coredns '1 min' coredns=regatta.dev/e2e/coredns
 		;;
 	helm) locked helm go_build helm '1 min' helm=helm.sh/helm/v3/cmd/helm ;;
+	crane) locked crane go_build crane '20 s' crane=github.com/google/go-containerregistry/cmd/crane ;;
+	clients)
+		locked packages packages "${CLIENT_PACKAGES[@]}"
+		locked pause pause
+		locked pause image pause "$PAUSE_IMAGE"
+		make_target crane
+		make_target helm
+		;;
+	slow-clients)
+		locked oras go_build oras '1 min' oras=oras.land/oras/cmd/oras
+		locked regctl go_build regctl '30 s' regctl=github.com/regclient/regclient/cmd/regctl
+		locked cosign go_build cosign '5 min' cosign=github.com/sigstore/cosign/v3/cmd/cosign
+		;;
 	distribution) locked distribution go_build distribution '90 s' registry=github.com/distribution/distribution/v3/cmd/registry ;;
 	versitygw) locked versitygw go_build versitygw '90 s' versitygw=github.com/versity/versitygw/cmd/versitygw ;;
 	emulators)
@@ -178,13 +200,13 @@ make_target() {
 		;;
 	all)
 		local each
-		for each in api-server cluster helm distribution versitygw emulators probe; do make_target "$each"; done
+		for each in api-server cluster clients slow-clients distribution versitygw emulators probe; do make_target "$each"; done
 		;;
 	*) die "there is no target named $1; see the head of $0" ;;
 	esac
 }
 
-[ $# -gt 0 ] || die "say what: api-server, cluster, helm, distribution, versitygw, emulators, all, or path NAME"
+[ $# -gt 0 ] || die "say what: api-server, cluster, helm, crane, clients, slow-clients, distribution, versitygw, emulators, probe, all, or path NAME"
 if [ "$1" = path ]; then
 	shift
 	for name in "$@"; do
