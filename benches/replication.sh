@@ -12,7 +12,7 @@ CONTENT='manifest|blob|upload'
 replication() {
 	local source round who
 	"$ROOT/scripts/install.sh" curl openssl skopeo jq
-	build_crane
+	"$E2E/parts.sh" crane
 	make_password
 	source=$(free_port)
 	SOURCE=127.0.0.1:$source
@@ -93,7 +93,7 @@ copy_by_regatta() {
 	REGATTA_LOG=error "$REGATTA" replicate --from "http://$SOURCE" --to "http://$DESTINATION" --insecure --repository "$SHAPE" \
 		--from-username admin --from-password-file "$WORK/password" --to-username admin --to-password-file "$WORK/password"
 }
-copy_by_crane() { DOCKER_CONFIG=$WORK/docker "$(crane)" copy --insecure --all-tags "$SOURCE/$SHAPE" "$DESTINATION/$SHAPE"; }
+copy_by_crane() { DOCKER_CONFIG=$WORK/docker "$(part crane)" copy --insecure --all-tags "$SOURCE/$SHAPE" "$DESTINATION/$SHAPE"; }
 copy_by_skopeo() {
 	skopeo sync --authfile "$WORK/docker/config.json" --src docker --dest docker --src-tls-verify=false --dest-tls-verify=false \
 		"$SOURCE/$SHAPE" "$DESTINATION/${SHAPE%/*}"
@@ -106,7 +106,7 @@ replication_section() {
 
 		$TAGS tags of 5 layers each, 63 unique blobs, 52 MB, from one \`regatta registry\` to another on the same machine, both over plain HTTP with a password; a new, empty
 		destination for each copier and round, $REPLICATION_ROUNDS rounds in turns; median (least-most). Requests as the registries count them (\`regatta_registry_requests_total\`), those for
-		tokens among them. *Again*: the same command once more, nothing having changed. crane $(crane_version), skopeo $(skopeo --version | awk '{ print $3 }').
+		tokens among them. *Again*: the same command once more, nothing having changed. crane $(version crane github.com/google/go-containerregistry), skopeo $(skopeo --version | awk '{ print $3 }').
 		The floor is one GET, one POST and one PUT for a blob, one GET and one PUT for a tag: $floor requests.
 
 		| copier | run | seconds | requests at the source | at the destination | together | of these for content | CPU-s of both registries |
