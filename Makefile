@@ -28,7 +28,7 @@ demo-down: ## take down what `make demo` brought up, wherever that was
 test: check image ## everything: `make check`, and the tests, with a real API server and real clusters (first time: about 30 min)
 	@scripts/test.sh
 
-soak: ## what is left to chance in the tests, for much longer: power cuts, killed servers, replicas under faults (about an hour)
+soak: ## what takes too long for make test: clients that are slow to build, chance for much longer, fuzzing (about three hours)
 	@scripts/soak.sh
 
 check: ## format, lints, documents, licences, scripts, charts; no tests (first time: about 8 min)
@@ -37,7 +37,7 @@ check: ## format, lints, documents, licences, scripts, charts; no tests (first t
 image: ## the container image, as target/image/regatta.tar (first time: about 5 min)
 	@scripts/image.sh
 
-bench: image ## the figures of docs/performance.md, taken on this machine (first time: about 20 min)
+bench: image ## the figures of docs/performance.md, taken on this machine (about 20 min; first time: 25)
 	@benches/run.sh
 
 clean: ## what was built in the tree; the cache outside it stays

@@ -22,6 +22,8 @@ debian() {
 	# A compiler without a static C library links no static binary.
 	cc) echo gcc=cc libc6-dev=/usr/include/stdlib.h ;;
 	fusermount3) echo fuse3=fusermount3 ;;
+	# libFuzzer is C++.
+	cxx) echo g++=g++ ;;
 	envsubst) echo gettext-base=envsubst ;;
 	ca-certificates) echo ca-certificates=/etc/ssl/certs/ca-certificates.crt ;;
 	*) die "no Debian package is known for $1" ;;

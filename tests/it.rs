@@ -13,6 +13,8 @@
 mod architecture;
 #[path = "it/crds.rs"]
 mod crds;
+#[path = "it/fuzz_corpus.rs"]
+mod fuzz_corpus;
 #[path = "it/replicate_support.rs"]
 mod replicate_support;
 #[path = "it/rights.rs"]
@@ -134,6 +136,8 @@ mod it {
 
 use it::support;
 
+#[path = "it/clients.rs"]
+mod clients;
 #[path = "it/e2e_demo.rs"]
 mod e2e_demo;
 #[path = "it/e2e_image_change.rs"]

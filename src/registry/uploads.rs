@@ -100,6 +100,17 @@ impl Upload {
         self.parts.last().is_some_and(|part| part.broken)
     }
 
+    /// A part from its record, which may be damaged: it goes on where the one before ends, and its file is the upload's.
+    fn add(&mut self, part: Part) -> Result<()> {
+        let fits = part.offset == self.size() && part.offset.checked_add(part.length).is_some();
+        if !fits || !is_id(&part.nonce) {
+            let why = format!("it has a part of {} bytes at {}, after {}", part.length, part.offset, self.size());
+            return Err(RegistryError::Corrupt { key: layout::upload(&self.id).to_string(), why });
+        }
+        self.parts.push(part);
+        Ok(())
+    }
+
     /// How many bytes are there.
     pub fn size(&self) -> u64 {
         end_of(&self.parts)
@@ -162,7 +173,7 @@ impl Registry {
                     bound = of == *repository && by == actor;
                     upload.algorithm = algorithm;
                 }
-                Step::Part(part) => upload.parts.push(part),
+                Step::Part(part) => upload.add(part)?,
                 Step::Reset {} => upload.parts.clear(),
                 Step::Keep {} => upload.parts.iter_mut().for_each(|part| part.broken = false),
                 Step::Close { digest, size } => upload.closed = Some((digest, size)),

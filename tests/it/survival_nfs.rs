@@ -62,7 +62,7 @@ async fn client(nodes: Vec<Node>, history: Arc<History>, number: usize, requests
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_others_are_seen_late_each_tag_has_one_history_all_the_same() {
     let mut random = Random::announced("late");
-    for _ in 0..short_or_long(2, 100) {
+    for _ in 0..short_or_long(2, 30) {
         let root = tempfile::tempdir().unwrap();
         let (nodes, tolds) = replicas(root.path(), &mut random).await;
         for node in &nodes {

@@ -134,7 +134,7 @@ async fn a_store_that_does_not_sync_is_found_out() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_many_clients_were_told_at_once_survives_a_power_cut() {
     let mut random = Random::announced("many clients");
-    for _ in 0..short_or_long(1, 40) {
+    for _ in 0..short_or_long(1, 15) {
         let Some(scene) = Scene::new() else { return };
         let node = Node::start(scene.path()).await;
         scene.act(&node, &PUSH).await;
