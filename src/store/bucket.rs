@@ -5,7 +5,7 @@
 //! - an answer that did not come leaves open whether the write landed: nothing is created again without comparing;
 //! - a temporary is an object of its own, written in parts where it is large, and published by a copy on the server's side
 //!   that is as conditional as a creation, or else by sending its bytes once more;
-//! - what the service can really do is *probed* (see [`probe`]); one that does not refuse a second creator is served by one
+//! - what the service can really do is *probed* (see `probe`); one that does not refuse a second creator is served by one
 //!   process only, in which creators take turns.
 //!
 //! Requests are signed when they are sent and hold for a quarter of an hour at most, so that nothing that was delayed on
