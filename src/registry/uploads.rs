@@ -100,15 +100,14 @@ impl Upload {
         self.parts.last().is_some_and(|part| part.broken)
     }
 
-    /// A part from its record, which may be damaged: it goes on where the one before ends, and its file is the upload's.
-    fn add(&mut self, part: Part) -> Result<()> {
-        let fits = part.offset == self.size() && part.offset.checked_add(part.length).is_some();
-        if !fits || !is_id(&part.nonce) {
-            let why = format!("it has a part of {} bytes at {}, after {}", part.length, part.offset, self.size());
-            return Err(RegistryError::Corrupt { key: layout::upload(&self.id).to_string(), why });
+    /// A part from its record. False where it does not go on where the one before ends: a power cut has taken a record
+    /// between them, or the store is damaged.
+    fn add(&mut self, part: Part) -> bool {
+        let fits = part.offset == self.size() && part.offset.checked_add(part.length).is_some() && is_id(&part.nonce);
+        if fits {
+            self.parts.push(part);
         }
-        self.parts.push(part);
-        Ok(())
+        fits
     }
 
     /// How many bytes are there.
@@ -173,7 +172,11 @@ impl Registry {
                     bound = of == *repository && by == actor;
                     upload.algorithm = algorithm;
                 }
-                Step::Part(part) => upload.add(part)?,
+                Step::Part(part) => {
+                    if !upload.add(part) {
+                        return Err(unknown());
+                    }
+                }
                 Step::Reset {} => upload.parts.clear(),
                 Step::Keep {} => upload.parts.iter_mut().for_each(|part| part.broken = false),
                 Step::Close { digest, size } => upload.closed = Some((digest, size)),
