@@ -25,7 +25,7 @@ demo: image ## three Kubernetes clusters here, a registry in each, one image all
 demo-down: ## take down what `make demo` brought up, wherever that was
 	@e2e/demo.sh down
 
-test: check image ## everything: `make check`, and the tests, with a real API server and real clusters (first time: about 30 min)
+test: check image ## everything: `make check`, and the tests, with a real API server and real clusters (first time: about 40 min)
 	@scripts/test.sh
 
 soak: ## what takes too long for make test: clients that are slow to build, chance for much longer, fuzzing (about three hours)
@@ -34,7 +34,7 @@ soak: ## what takes too long for make test: clients that are slow to build, chan
 check: ## format, lints, documents, licences, scripts, charts; no tests (first time: about 8 min)
 	@scripts/check.sh
 
-image: ## the container image, as target/image/regatta.tar (first time: about 5 min)
+image: ## the container image, as target/image/regatta.tar (first time: about 10 min)
 	@scripts/image.sh
 
 bench: image ## the figures of docs/performance.md, taken on this machine (about 20 min; first time: 25)

@@ -14,11 +14,11 @@ OUT=${CARGO_TARGET_DIR:-target}/image
 
 "$scripts/install.sh" rust cc ca-certificates file jq skopeo
 
-say "building the static binary: about 5 min the first time, seconds when nothing changed"
+say "building the static binary: about 10 min the first time, seconds when nothing changed"
 # With a --target of its own, build scripts and procedural macros stay dynamic, as they must.
 # The flags go in by the target's own variable: one that the caller set for all builds would take their place.
 flags=CARGO_TARGET_$(tr 'a-z-' 'A-Z_' <<<"$TRIPLE")_RUSTFLAGS
-env -u RUSTFLAGS "$flags=-C target-feature=+crt-static" cargo build --release --locked --quiet --bin regatta --target "$TRIPLE" --features "${REGATTA_FEATURES:-}"
+env -u RUSTFLAGS "$flags=-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs" cargo build --release --locked --quiet --bin regatta --target "$TRIPLE" --features "${REGATTA_FEATURES:-}"
 binary=${CARGO_TARGET_DIR:-target}/$TRIPLE/release/regatta
 file -L "$binary" | grep -Eq 'static(ally|-pie) linked' || die "$binary is not static: $(file -L "$binary")"
 
