@@ -27,10 +27,6 @@ export CGO_ENABLED=0 GOWORK=off GOFLAGS=
 # Courtesy to whoever works on the same machine; it costs nothing when that is idle.
 NICE=(nice -n 5)
 
-need_go() {
-	command -v go >/dev/null || die "Go is missing: install Go 1.24 or newer (https://go.dev/dl) and put it into PATH"
-}
-
 # new_work: a directory beside the cache, in $work, that goes when `locked` ends, whatever happened.
 new_work() {
 	work=$(mktemp -d "$CACHE/.making-XXXXXX")
@@ -79,7 +75,7 @@ go_build() {
 		}
 	done
 	[ ${#names[@]} -gt 0 ] || return 0
-	need_go
+	"$E2E/../scripts/install.sh" go
 	say "building ${names[*]} ($long on two cores the first time, seconds when Go has them in its cache)"
 	began=$(now_ms)
 

@@ -1,7 +1,7 @@
 //! A store that counts and times what is asked of it: how often, how long it took, what failed, how many bytes.
 //!
 //! Objects pass through as they are, so that what is sent by sendfile or from memory still is; what is streamed out of
-//! them is not counted here. A call costs some hundred nanoseconds more than without.
+//! them is not counted here. A call costs two looks at the clock and some additions.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
