@@ -60,6 +60,9 @@ chart_template() {
 
 say "about 8 min the first time, most of it compiling; under a minute when nothing changed"
 step 'format (cargo fmt --check)' cargo fmt --check
+step 'format of fuzz/ (cargo fmt --check)' cargo fmt --check --manifest-path fuzz/Cargo.toml
+# Its own lock file is not looked at by whatever builds the rest, and the fuzzer is built with --locked.
+step 'fuzz/Cargo.lock fits (cargo metadata --locked)' cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml
 step 'shell scripts (shellcheck)' check_shell
 step 'chart (helm lint --strict)' chart_lint
 step 'chart (helm template)' chart_template
