@@ -12,7 +12,7 @@ use futures::future::join_all;
 use futures::stream;
 use kube::ResourceExt;
 use regatta::oci::Digest;
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, Response, StatusCode};
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -80,6 +80,8 @@ async fn a_push_through_a_replica_that_is_killed_succeeds_when_it_is_made_again(
     let wrong = watching.end().await;
     assert_eq!(wrong, Vec::<String>::new(), "something half-written was served");
 
+    // Until the killed one is back, or taken away from behind the port, connections to it are refused.
+    both_replicas_are_reached(&stage).await;
     is_pulled_whole(&stage.remote(PORT, "admin"), &blobs).await;
     nothing_is_half_written(&stage.data("team").await);
     within(SERVES, "both replicas serve again", async || {
@@ -89,12 +91,14 @@ async fn a_push_through_a_replica_that_is_killed_succeeds_when_it_is_made_again(
     .await;
 }
 
-/// A replica that has just turned ready is not yet behind the port of every node: without it, all would go to one.
+/// Two processes serve. A replica that has just turned ready is not yet behind the port of every node: without it, all
+/// would go to one.
 async fn both_replicas_are_reached(stage: &Stage) {
     let remote = stage.remote(PORT, "admin").without_keeping();
     let mut processes = BTreeSet::new();
     within(SERVES, "both replicas are reached", async || {
-        let answer = remote.request(Method::GET, "/v2/").send().await.map_err(|error| error.to_string())?;
+        let answer = remote.request(Method::GET, "/v2/").send().await.and_then(Response::error_for_status);
+        let answer = answer.map_err(|error| format!("{error:?}"))?;
         let id = answer.headers()["x-request-id"].to_str().unwrap().to_owned();
         // What is before the dash names the process.
         processes.extend(id.split('-').next().map(str::to_owned));
