@@ -15,6 +15,12 @@ mod architecture;
 mod crds;
 #[path = "it/fuzz_corpus.rs"]
 mod fuzz_corpus;
+#[path = "it/program.rs"]
+mod program;
+#[path = "it/replicate_follower.rs"]
+mod replicate_follower;
+#[path = "it/replicate_images.rs"]
+mod replicate_images;
 #[path = "it/replicate_support.rs"]
 mod replicate_support;
 #[path = "it/rights.rs"]
@@ -22,6 +28,8 @@ mod rights;
 #[path = "it/snapshots.rs"]
 mod snapshots;
 
+#[path = "it/protocol_contents.rs"]
+mod protocol_contents;
 #[path = "it/protocol_details.rs"]
 mod protocol_details;
 #[path = "it/protocol_hostile.rs"]
@@ -30,6 +38,10 @@ mod protocol_hostile;
 mod protocol_process;
 #[path = "it/protocol_rows.rs"]
 mod protocol_rows;
+#[path = "it/protocol_rows_blobs.rs"]
+mod protocol_rows_blobs;
+#[path = "it/protocol_rows_manifests.rs"]
+mod protocol_rows_manifests;
 #[path = "it/protocol_store.rs"]
 mod protocol_store;
 #[path = "it/protocol_suite.rs"]

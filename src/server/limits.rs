@@ -1,4 +1,4 @@
-//! What one client may take of a server (classes 7 and 11 of the threats): sizes, rates, numbers.
+//! What one client may take of a server (docs/explanation/threats.md, "Denial of service"): sizes, rates, numbers.
 
 use std::time::Duration;
 

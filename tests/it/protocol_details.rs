@@ -12,10 +12,10 @@ use reqwest::{Method, StatusCode, header};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use crate::program::eventually;
 use crate::protocol_store::CountingStore;
 use crate::protocol_support::{Backend, World, backends, filesystem};
 use crate::registry_support::{OCI_MANIFEST, code, descriptor, image};
-use crate::replicate_support::eventually;
 
 fn location(answer: &reqwest::Response) -> String {
     answer.headers()[header::LOCATION].to_str().unwrap().to_owned()
@@ -162,7 +162,7 @@ async fn mount(world: &World, who: &str, digest: &Digest, query: &str) -> u16 {
     world.status(who, Method::POST, &format!("/v2/team/other/blobs/uploads/?mount={digest}{query}")).await
 }
 
-/// Class 4: a mount needs pull on a repository that links the blob, be it named or not.
+/// Blobs across repositories: a mount needs pull on a repository that links the blob, be it named or not.
 #[tokio::test]
 async fn a_blob_is_mounted_without_from_only_out_of_what_the_caller_may_pull() {
     for backend in backends().await {
@@ -212,7 +212,7 @@ async fn the_challenge_of_a_mount_asks_for_its_source_too() {
     assert_eq!(answer.status(), StatusCode::CREATED);
 }
 
-/// Class 7: uploads that an identity may have open.
+/// Denial of service: uploads that an identity may have open.
 #[tokio::test]
 async fn an_identity_has_only_so_many_uploads_open() {
     let limits = Limits { open_uploads: 3, ..Limits::default() };
@@ -315,8 +315,8 @@ async fn a_compressed_list_is_the_list() {
     assert_eq!(unpacked, plain);
 }
 
-/// STORE.md, section 7: what is condemned is 404 for who asks whether it is there, so that it is pushed again, and is
-/// still served to who is in the middle of a pull.
+/// docs/explanation/collection.md: what is condemned is 404 for who asks whether it is there, so that it is pushed again,
+/// and is still served to who is in the middle of a pull.
 #[tokio::test]
 async fn what_is_condemned_is_not_there_for_pushers_and_still_there_for_pullers() {
     for backend in backends().await {
@@ -345,7 +345,7 @@ async fn what_is_condemned_is_not_there_for_pushers_and_still_there_for_pullers(
     }
 }
 
-/// Class 12: what any kind of manifest names is kept, however little of it is known here.
+/// Collectors that destroy data: what any kind of manifest names is kept, however little of it is known here.
 #[tokio::test]
 async fn the_collector_keeps_what_manifests_of_any_kind_name() {
     let world = World::usual().await;

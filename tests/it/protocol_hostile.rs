@@ -1,29 +1,34 @@
-//! Class 7: ten thousand hostile requests, most of them at once, leave the server's memory under its ceiling and other
+//! Denial of service: ten thousand hostile requests, most of them at once, leave the server's memory under its ceiling and other
 //! clients served.
 
 use std::time::{Duration, Instant};
 
 use reqwest::{Client, Method, StatusCode, header};
+use rustix::process::{Resource, getrlimit};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
+use crate::program::DEADLINE;
 use crate::protocol_process::{LOGIN, Process};
 use crate::registry_support::{OCI_MANIFEST, image};
-use crate::replicate_support::DEADLINE;
 
 /// What the process may have resident at any time, with 4,000 connections open: 1.2 GB before there were bounds. Without
 /// optimisation the program alone takes more than a released one.
 const CEILING_KIB: u64 = 384 * 1024;
 
-/// How long anybody else waits for an answer at most, on two busy processors.
+/// How long anybody else waits for an answer at most, on two processors that are busy with nothing else. Three times that
+/// is given.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The most that was ever resident, in KiB (proc_pid_status(5)).
-fn peak_kib(id: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
+/// The connections that stay open have both their ends on this machine, this one's in the process of the tests.
+fn needs_files() {
+    let most = getrlimit(Resource::Nofile).current;
+    assert!(
+        most.is_none_or(|most| most >= 8_192),
+        "this process may have {most:?} files open, and needs 8192: ulimit -Hn says what it may be given, and \
+         /etc/security/limits.conf changes that"
+    );
 }
 
 /// Requests of one kind.
@@ -143,8 +148,9 @@ async fn pull_and_push(registry: &Process, number: usize) -> Duration {
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_hostile_requests_leave_memory_under_the_ceiling_and_others_served() {
     let registry = Process::start(&[]).await;
+    needs_files();
     let blob = registry.push_blob(&Client::new(), vec![7; 64 * 1024 * 1024]).await;
-    let before = peak_kib(registry.id());
+    let before = registry.program.peak_kib();
     let attacks = attacks(blob.as_str());
     assert_eq!(attacks.iter().map(|attack| attack.count).sum::<usize>(), 10_000);
     let (mut running, mut held, mut answers) = (JoinSet::new(), Vec::new(), std::collections::BTreeMap::new());
@@ -163,7 +169,7 @@ async fn ten_thousand_hostile_requests_leave_memory_under_the_ceiling_and_others
         let waited = pull_and_push(&registry, number).await;
         println!(
             "{what}: others waited for {waited:?}; at most {} KiB so far (lingering: {lingers})",
-            peak_kib(registry.id())
+            registry.program.peak_kib()
         );
         longest = longest.max(waited);
     }
@@ -176,14 +182,14 @@ async fn ten_thousand_hostile_requests_leave_memory_under_the_ceiling_and_others
     for ((what, line), count) in &answers {
         println!("{what}: {count} times {line:?}");
     }
-    let peak = peak_kib(registry.id());
+    let peak = registry.program.peak_kib();
     println!(
         "{} connections are open; before {before} KiB, at most {peak} KiB; others waited for {longest:?}",
         held.len()
     );
     assert!(held.len() > 3_000);
     assert!(peak < CEILING_KIB, "{peak} KiB");
-    assert!(longest < PATIENCE, "{longest:?}");
+    assert!(longest < 3 * PATIENCE, "{longest:?}");
     let ready = reqwest::get(format!("http://{}/readyz", registry.authority)).await.unwrap();
     assert_eq!(ready.status(), StatusCode::OK);
 }

@@ -1,9 +1,6 @@
 //! What only the whole program shows: what it logs, how it goes away, certificates that are replaced.
 
-use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use regatta::oci::Digest;
@@ -13,8 +10,8 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::program::{Program, eventually, like_main, regatta};
 use crate::registry_support::{OCI_MANIFEST, image};
-use crate::replicate_support::{crypto, eventually};
 
 const PASSWORD: &str = "the-admins-password";
 
@@ -23,19 +20,11 @@ pub const LOGIN: &str = "Authorization: Basic YWRtaW46dGhlLWFkbWlucy1wYXNzd29yZA
 
 /// A `regatta registry` with a directory of its own.
 pub struct Process {
-    child: Child,
+    pub program: Program,
     /// Its files; its store is `data`.
     pub files: TempDir,
     /// `host:port`
     pub authority: String,
-    log: Arc<Mutex<Vec<Value>>>,
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 impl Process {
@@ -45,47 +34,15 @@ impl Process {
     }
 
     async fn start_in(files: TempDir, args: &[&str]) -> Self {
-        crypto();
+        like_main();
         std::fs::write(files.path().join("password"), PASSWORD).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_regatta"))
+        let mut command = regatta();
+        command
             .args(["registry", "--listen", "127.0.0.1:0", "--root", "data", "--admin-password-file", "password"])
             .args(args)
-            .current_dir(files.path())
-            .env("REGATTA_LOG", "info")
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let (stderr, lines) = (child.stderr.take().unwrap(), Arc::clone(&log));
-        std::thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                match serde_json::from_str(&line) {
-                    Ok(line) => lines.lock().unwrap().push(line),
-                    Err(_) => eprintln!("{line}"),
-                }
-            }
-        });
-        let mut process = Self { child, files, authority: String::new(), log };
-        let serving = process.line("it serves", |line| line["message"] == "serving").await;
-        serving["address"].as_str().unwrap().clone_into(&mut process.authority);
-        process
-    }
-
-    /// A line of its log, as soon as it is there.
-    pub async fn line(&self, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
-        let found = async || self.log.lock().unwrap().iter().find(|line| is_it(line)).cloned().ok_or("not logged");
-        eventually(what, found).await
-    }
-
-    /// Asks it to go away.
-    fn terminate(&self) {
-        let status = Command::new("kill").args(["-TERM", &self.id().to_string()]).status().unwrap();
-        assert!(status.success());
-    }
-
-    /// Of the process.
-    pub fn id(&self) -> u32 {
-        self.child.id()
+            .current_dir(files.path());
+        let (program, authority) = Program::serving(&mut command).await;
+        Self { program, files, authority }
     }
 
     /// A request as the administrator.
@@ -117,7 +74,7 @@ async fn the_access_log_tells_who_hung_up_and_has_the_ids_of_errors() {
     stream.write_all(head.as_bytes()).await.unwrap();
     stream.read_exact(&mut [0; 1000]).await.unwrap();
     drop(stream);
-    let hung_up = registry.line("who hung up is logged", |line| line["agent"] == "hasty").await;
+    let hung_up = registry.program.line("who hung up is logged", |line| line["agent"] == "hasty").await;
     assert_eq!((&hung_up["status"], &hung_up["level"]), (&206.into(), &"INFO".into()), "{hung_up}");
     assert!(hung_up["message"].as_str().unwrap().contains("the client had enough"), "{hung_up}");
     assert!(hung_up["sent"].as_u64().unwrap() < 64 * 1024 * 1024 - 1000, "{hung_up}");
@@ -125,7 +82,7 @@ async fn the_access_log_tells_who_hung_up_and_has_the_ids_of_errors() {
     let request = registry.request(&client, Method::GET, &format!("{target}?secret=s3cr3t"));
     let whole = request.header(header::USER_AGENT, "patient").header("x-forwarded-for", "6.6.6.6, 192.0.2.7");
     assert_eq!(whole.send().await.unwrap().bytes().await.unwrap().len(), 64 * 1024 * 1024);
-    let served = registry.line("who took all is logged", |line| line["agent"] == "patient").await;
+    let served = registry.program.line("who took all is logged", |line| line["agent"] == "patient").await;
     assert_eq!((&served["message"], &served["client"]), (&"served".into(), &"192.0.2.7".into()), "{served}");
     assert_eq!(served["sent"], 64 * 1024 * 1024, "{served}");
     assert!(!served.to_string().contains("s3cr3t"), "{served}");
@@ -135,7 +92,7 @@ async fn the_access_log_tells_who_hung_up_and_has_the_ids_of_errors() {
     let error: Value = answer.json().await.unwrap();
     let id = error["errors"][0]["detail"]["requestId"].as_str().unwrap().to_owned();
     assert_eq!(id, header);
-    let logged = registry.line("the error is logged", |line| line["id"] == *id).await;
+    let logged = registry.program.line("the error is logged", |line| line["id"] == *id).await;
     assert_eq!((&logged["status"], &logged["path"]), (&404.into(), &"/v2/team/app/manifests/none".into()));
 }
 
@@ -153,21 +110,20 @@ async fn a_server_that_goes_away_finishes_what_it_began() {
     let mut answer = [0; 12];
     stream.read_exact(&mut answer).await.unwrap();
     assert_eq!(&answer, b"HTTP/1.1 100", "it waits for the body");
-    registry.terminate();
+    registry.program.signal("TERM");
     eventually("nobody else is let in", async || match registry.request(&client, Method::GET, "/v2/").send().await {
         Err(error) if error.is_connect() => Ok(()),
         other => Err(format!("{other:?}")),
     })
     .await;
-    assert!(registry.child.try_wait().unwrap().is_none(), "it waits for the push");
+    assert!(registry.program.ended().is_none(), "it waits for the push");
     stream.write_all(b"0123456789").await.unwrap();
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).await.unwrap();
     let rest = String::from_utf8(rest).unwrap();
     assert!(rest.contains("HTTP/1.1 201"), "{rest}");
     assert!(rest.to_lowercase().contains("connection: close"), "{rest}");
-    let status = eventually("it ends", async || registry.child.try_wait().unwrap().ok_or("it runs")).await;
-    assert!(status.success());
+    assert!(registry.program.end().await.success());
 }
 
 fn write_certificate(directory: &Path) -> reqwest::Certificate {
@@ -184,7 +140,7 @@ fn write_certificate(directory: &Path) -> reqwest::Certificate {
 async fn a_new_certificate_is_served_and_open_connections_go_on() {
     let files = tempfile::tempdir().unwrap();
     let trusting = |root| Client::builder().tls_certs_only([root]).timeout(Duration::from_secs(30)).build().unwrap();
-    crypto();
+    like_main();
     let old = trusting(write_certificate(files.path()));
     let registry = Process::start_in(files, &["--tls-cert", "tls.crt", "--tls-key", "tls.key"]).await;
     let url = format!("https://{}/v2/", registry.authority);

@@ -2,7 +2,8 @@
 
 use regatta::server::Settings;
 
-use crate::protocol_rows::{prepare, rows};
+use crate::protocol_contents::prepare;
+use crate::protocol_rows::rows;
 use crate::protocol_support::{World, backends};
 use crate::protocol_table::{Login, Run};
 

@@ -16,7 +16,7 @@ use regatta::store::memory::MemoryStore;
 use reqwest::{Method, RequestBuilder, StatusCode, header};
 use tokio_util::sync::CancellationToken;
 
-use crate::registry_support::{UID, document, people};
+use crate::registry_support::{Looks, UID, Watch, document, people};
 use crate::stores_support::{self, S3Server};
 
 /// A fresh store, and what it lies in.
@@ -63,6 +63,7 @@ pub struct World {
     /// Goes when the world does.
     _place: Option<Box<dyn std::any::Any + Send + Sync>>,
     stop: CancellationToken,
+    _watch: Option<Watch>,
 }
 
 impl Drop for World {
@@ -89,7 +90,16 @@ impl World {
     }
 
     pub async fn start(backend: Backend, settings: Settings, tls: bool, address: &str) -> Self {
-        crate::replicate_support::crypto();
+        Self::bind(backend, settings, tls, address, Looks::Always).await
+    }
+
+    /// Over a store whose calls are counted: it looks at the store only when it is told to.
+    pub async fn unwatched(backend: Backend) -> Self {
+        Self::bind(backend, Settings::default(), false, "127.0.0.1:0", Looks::WhenTold).await
+    }
+
+    async fn bind(backend: Backend, settings: Settings, tls: bool, address: &str, looks: Looks) -> Self {
+        crate::program::like_main();
         let registry = Registry::open(backend.store, Arc::new(System)).await.unwrap();
         let pem = tls.then(certificate);
         let certificate = pem.as_ref().map(|(chain, key)| Certificate::new(chain.as_bytes(), key.as_bytes()).unwrap());
@@ -104,6 +114,7 @@ impl World {
         let server = Server::new(registry, settings, keys.clone(), configured);
         server.poll_documents().await.unwrap();
         server.put_access(document(1, 1).sign(&keys).unwrap(), 0).await.unwrap();
+        let watch = looks.at_store_of(&server);
         let stop = CancellationToken::new();
         let router = axum::Router::new().fallback(dispatch::serve).with_state(server.clone());
         tokio::spawn(listener.serve(router, stop.clone(), Duration::from_secs(5)));
@@ -111,7 +122,7 @@ impl World {
         if let Some((chain, _)) = &pem {
             http = http.add_root_certificate(reqwest::Certificate::from_pem(chain.as_bytes()).unwrap());
         }
-        Self { server, url, authority, http: http.build().unwrap(), _place: backend.place, stop }
+        Self { server, url, authority, http: http.build().unwrap(), _place: backend.place, stop, _watch: watch }
     }
 
     /// A request as somebody, with his name for his password; `""` is nobody.

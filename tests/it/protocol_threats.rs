@@ -1,5 +1,4 @@
-//! Classes of defect that registries have had (the numbers are those of the threat model): existence leaks, verbs and
-//! scopes, paths.
+//! Classes of defect that registries have had (docs/explanation/threats.md): existence leaks, verbs and scopes, paths.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -11,10 +10,10 @@ use reqwest::{Method, StatusCode, header};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::program::DEADLINE;
 use crate::protocol_store::CountingStore;
 use crate::protocol_support::{Backend, World};
 use crate::registry_support::{OCI_MANIFEST, image, without_id};
-use crate::replicate_support::DEADLINE;
 
 /// What a route needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,7 +24,8 @@ enum Needs {
     Delete,
 }
 
-/// Every route of a repository by every method that it has, and what that needs: the one table of class 2.
+/// Every route of a repository by every method that it has, and what that needs: the one table of verbs and
+/// scopes.
 const ROUTES: [(Method, &str, Needs); 27] = [
     (Method::GET, "manifests/v1", Needs::Pull),
     (Method::HEAD, "manifests/v1", Needs::Pull),
@@ -94,7 +94,7 @@ fn path(project: &str, name: &str, route: &str, manifest: &Digest, blob: &Digest
     format!("/v2/{project}/{name}/{route}")
 }
 
-/// Class 2: method x route x role x project, from one table. Reads first, so that what is deleted was asked for before.
+/// Verbs and scopes: method x route x role x project, from one table. Reads first, so that what is deleted was asked for before.
 #[tokio::test]
 async fn every_method_on_every_route_needs_what_the_table_says_of_every_role() {
     let world = World::usual().await;
@@ -117,7 +117,7 @@ async fn every_method_on_every_route_needs_what_the_table_says_of_every_role() {
     }
 }
 
-/// Class 2: a token narrows, whatever its owner may.
+/// Verbs and scopes: a token narrows, whatever its owner may.
 #[tokio::test]
 async fn a_token_is_good_for_what_it_says_and_for_nothing_beside_it() {
     let world = World::usual().await;
@@ -153,7 +153,7 @@ async fn a_token_is_good_for_what_it_says_and_for_nothing_beside_it() {
     }
 }
 
-/// Class 2: a token of one registry is nothing to another.
+/// Verbs and scopes: a token of one registry is nothing to another.
 #[tokio::test]
 async fn a_token_of_another_registry_is_refused() {
     let (one, other) = (World::usual().await, World::usual().await);
@@ -164,12 +164,12 @@ async fn a_token_of_another_registry_is_refused() {
     assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
 }
 
-/// Class 1: for every route and every identity that may not, what is there and what is not answer alike, in status,
-/// headers and body; and in time, since the store is not asked at all.
+/// Existence leaks: for every route and every identity that may not, what is there and what is not answer alike, in
+/// status, headers and body; and in time, since the store is not asked at all.
 #[tokio::test]
 async fn what_is_absent_and_what_is_forbidden_answer_alike_on_every_route() {
     let store = CountingStore::default();
-    let world = World::plain(Backend::over("counting", Arc::new(store.clone())), Settings::default()).await;
+    let world = World::unwatched(Backend::over("counting", Arc::new(store.clone()))).await;
     let (manifest, blob) = filled(&world).await;
     let seen = async |who: &str, method: &Method, name: &str, route: &str| {
         let path = path("secret", name, route, &manifest, &blob);
@@ -187,6 +187,7 @@ async fn what_is_absent_and_what_is_forbidden_answer_alike_on_every_route() {
         (status, headers, body, store.asked() - asked)
     };
     for (method, route, _) in ROUTES {
+        world.server.poll_documents().await.unwrap();
         for who in ["", "stranger", "dev", "robot"] {
             let there = seen(who, &method, "app", route).await;
             let absent = seen(who, &method, "none", route).await;
@@ -313,7 +314,7 @@ fn requests_with(text: &str) -> [String; 22] {
     ]
 }
 
-/// Class 10: names, digests, tags and upload ids that would be paths.
+/// Paths: names, digests, tags and upload ids that would be paths.
 #[tokio::test]
 async fn no_path_leads_out_of_the_store_or_makes_anything_in_it() {
     const CANARY: &str = "canary-0f9a";

@@ -1,15 +1,15 @@
 //! The pages of the reference that are made from the code are those in the tree.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use prometheus_client::registry::Registry;
 use regatta::operator::metrics::Metrics;
 use regatta::server::route::Route;
 use regex::Regex;
-use serde_json::{Value, json};
+use serde_json::json;
+
+use crate::program::{Program, eventually, like_main, regatta};
 
 #[test]
 fn the_pages_in_the_tree_are_those_that_the_code_gives() {
@@ -68,32 +68,21 @@ fn served(text: &str) -> Described {
 #[tokio::test]
 async fn a_registry_serves_the_metrics_that_are_documented_and_no_others() {
     let directory = tempfile::tempdir().unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_regatta"));
+    let mut command = regatta();
     command.args(["registry", "--listen", "127.0.0.1:0", "--root"]).arg(directory.path());
-    let mut child = command.env("REGATTA_LOG", "info").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    let log = BufReader::new(child.stderr.take().unwrap());
-    let mut lines = log.lines().map_while(Result::ok);
-    let serving = lines.find(|line| line.contains("\"serving\"")).expect("it serves");
-    let drained = std::thread::spawn(move || lines.count());
-    let serving: Value = serde_json::from_str(&serving).unwrap();
-    let url = format!("http://{}", serving["address"].as_str().unwrap());
-    crate::replicate_support::crypto();
+    let (_program, authority) = Program::serving(&mut command).await;
+    let url = format!("http://{authority}");
+    like_main();
     let http = reqwest::Client::new();
     // One that is answered with a body, and one that has a body.
     http.get(format!("{url}/v2/")).send().await.unwrap().bytes().await.unwrap();
     http.post(format!("{url}/token")).body("grant_type=password").send().await.unwrap().bytes().await.unwrap();
     // The space is looked at just after the start.
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    let text = loop {
+    let text = eventually("the metrics are there", async || {
         let text = http.get(format!("{url}/metrics")).send().await.unwrap().text().await.unwrap();
-        if text.contains("store_free_bytes") || std::time::Instant::now() > deadline {
-            break text;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    };
-    child.kill().unwrap();
-    child.wait().unwrap();
-    drained.join().unwrap();
+        if text.contains("store_free_bytes") { Ok(text) } else { Err(text) }
+    })
+    .await;
     assert!(text.ends_with("# EOF\n"), "{text}");
     assert_eq!(served(&text), documented("The registry"), "{text}");
 }

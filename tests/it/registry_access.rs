@@ -214,7 +214,7 @@ async fn an_older_operator_that_wakes_late_revokes_and_un_revokes_nothing() {
 #[tokio::test]
 async fn every_replica_acknowledges_the_same_document_and_a_missed_one_comes_by_the_poll() {
     let one = Fixture::start().await;
-    let (other, third) = (one.replica().await, one.replica().await);
+    let (other, third) = (one.replica().await, one.unwatched_replica().await);
     assert_eq!(other.server.gate().generation, 1, "a pod starts from the greatest document");
     let mut second = document(2, 1);
     second.projects[1].bindings.clear();

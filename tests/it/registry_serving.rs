@@ -124,7 +124,7 @@ async fn a_file_that_becomes_shorter_ends_the_connection_rather_than_the_answer(
     assert!(rest.len() < SIZE, "{read:?}: all {SIZE} bytes came");
 }
 
-/// THREATS class 4 (CVE-2026-35172, CVE-2024-39897): a delete is seen at every replica, whatever it had in memory.
+/// Blobs across repositories (CVE-2026-35172, CVE-2024-39897): a delete is seen at every replica, whatever it had in memory.
 #[tokio::test]
 async fn what_another_replica_changed_is_seen_at_once() {
     let one = Fixture::start().await;

@@ -3,8 +3,10 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use crate::program::{Program, regatta};
+
 fn registry(directory: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_regatta"));
+    let mut command = regatta();
     command.arg("registry").current_dir(directory).env_clear();
     command
 }
@@ -67,20 +69,14 @@ fn what_is_wrong_in_a_file_or_a_variable_is_said_with_where_it_is() {
     assert!(said.contains("'everywhere' for '--listen <ADDRESS>'"), "{said}");
 }
 
-#[test]
-fn a_registry_serves_as_its_file_says() {
-    use std::io::{BufRead as _, BufReader};
-
+#[tokio::test]
+async fn a_registry_serves_as_its_file_says() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("registry.yaml"), "root: data\nlisten: \"127.0.0.1:0\"\n").unwrap();
     let mut command = registry(directory.path());
-    command.args(["--config", "registry.yaml"]).stderr(std::process::Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let log = BufReader::new(child.stderr.take().unwrap());
-    let serving = log.lines().map_while(Result::ok).find(|line| line.contains("\"serving\""));
-    child.kill().unwrap();
-    child.wait().unwrap();
-    let serving: serde_json::Value = serde_json::from_str(&serving.expect("it serves")).unwrap();
+    command.args(["--config", "registry.yaml"]);
+    let program = Program::spawn(&mut command);
+    let serving = program.line("it serves", |line| line["message"] == "serving").await;
     assert_eq!((serving["store"].as_str(), serving["config"].as_str()), (Some("data"), Some("registry.yaml")));
     assert!(directory.path().join("data").is_dir());
 }

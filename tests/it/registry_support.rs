@@ -18,6 +18,7 @@ use regatta::store::{Key, Store};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub const UID: &str = "uid-of-the-registry";
@@ -25,6 +26,32 @@ pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// Everybody's password is his name.
 pub const PEOPLE: [&str; 6] = ["limited", "guest", "dev", "keeper", "stranger", "root"];
+
+/// When a server looks at its store. One that has not done so for 8 seconds is not ready, and after 30 seconds it takes no
+/// writes: so long may a test be held up on a busy machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Looks {
+    /// Every other second, as in the program.
+    Always,
+    /// Where calls of the store are counted, or a look is what is tested.
+    WhenTold,
+}
+
+/// A server's looks at its store, until this is dropped.
+pub struct Watch(JoinHandle<()>);
+
+impl Looks {
+    pub fn at_store_of(self, server: &Server) -> Option<Watch> {
+        let server = server.clone();
+        (self == Self::Always).then(|| Watch(tokio::spawn(async move { server.watch_store().await })))
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
 
 /// A server, and the directory that it serves.
 pub struct Fixture {
@@ -34,6 +61,7 @@ pub struct Fixture {
     root: Arc<TempDir>,
     stop: CancellationToken,
     http: reqwest::Client,
+    _watch: Option<Watch>,
 }
 
 impl Drop for Fixture {
@@ -109,6 +137,12 @@ impl Fixture {
         Self::open(Arc::clone(&self.root), self.keys.clone(), Arc::new(System)).await
     }
 
+    /// The same, that looks at the store only when it is told to.
+    pub async fn unwatched_replica(&self) -> Self {
+        let store = fs_store(&self.root);
+        Self::bind(Arc::clone(&self.root), store, self.keys.clone(), Arc::new(System), Looks::WhenTold).await
+    }
+
     /// A server on the same directory with other keys: a Registry made again.
     pub async fn made_again(&self) -> Self {
         Self::open(Arc::clone(&self.root), KeySet::generate(), Arc::new(System)).await
@@ -131,6 +165,14 @@ impl Fixture {
         fixture
     }
 
+    /// The same, and it looks at the store only when it is told to.
+    pub async fn unwatched_over(store: Store) -> Self {
+        let root = Arc::new(tempfile::tempdir().unwrap());
+        let fixture = Self::bind(root, store, KeySet::generate(), Arc::new(System), Looks::WhenTold).await;
+        fixture.put_access(&document(1, 1)).await.unwrap();
+        fixture
+    }
+
     /// Another replica with the same keys, over a store of the test's that holds the same.
     pub async fn replica_over(&self, store: Store) -> Self {
         Self::serve(Arc::clone(&self.root), store, self.keys.clone(), Arc::new(System)).await
@@ -142,6 +184,10 @@ impl Fixture {
     }
 
     async fn serve(root: Arc<TempDir>, store: Store, keys: KeySet, time: Arc<dyn TimeSource>) -> Self {
+        Self::bind(root, store, keys, time, Looks::Always).await
+    }
+
+    async fn bind(root: Arc<TempDir>, store: Store, keys: KeySet, time: Arc<dyn TimeSource>, looks: Looks) -> Self {
         let registry = Registry::open(store, time).await.unwrap();
         let configured =
             Configured { htpasswd: people(), admins: [Identity::htpasswd("root")].into(), ..Configured::default() };
@@ -154,8 +200,9 @@ impl Fixture {
         let router = axum::Router::new().fallback(dispatch::serve).with_state(server.clone());
         let stop = CancellationToken::new();
         tokio::spawn(listener.serve(router, stop.clone(), Duration::from_secs(5)));
-        crate::replicate_support::crypto();
-        Self { server, url, keys, root, stop, http: reqwest::Client::new() }
+        crate::program::like_main();
+        let watch = looks.at_store_of(&server);
+        Self { server, url, keys, root, stop, http: reqwest::Client::new(), _watch: watch }
     }
 
     /// The directory that is served.

@@ -1,12 +1,9 @@
 //! Spans of requests reach a collector, below the span that the client names, and say nothing of its credentials.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
-
-use serde_json::Value;
 use wiremock::matchers::{header, method, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
+
+use crate::program::{Program, eventually, like_main, regatta};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
@@ -23,32 +20,25 @@ async fn a_request_is_a_span_below_its_clients_with_route_and_request_id() {
         Mock::given(method("POST")).and(path("/v1/traces")).and(header("content-type", "application/x-protobuf"));
     export.respond_with(ResponseTemplate::new(200)).mount(&collector).await;
     let directory = tempfile::tempdir().unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_regatta"));
+    let mut command = regatta();
     command.args(["registry", "--listen", "127.0.0.1:0", "--root"]).arg(directory.path());
     command.env("OTEL_EXPORTER_OTLP_ENDPOINT", collector.uri()).env("OTEL_BSP_SCHEDULE_DELAY", "50");
-    let mut child = command.env("REGATTA_LOG", "info").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-    let serving = lines.find(|line| line.contains("\"serving\"")).expect("it serves");
-    let drained = std::thread::spawn(move || lines.count());
-    let serving: Value = serde_json::from_str(&serving).unwrap();
-    crate::replicate_support::crypto();
-    let url = format!("http://{}/v2/a/b/manifests/v1?secret=query", serving["address"].as_str().unwrap());
+    let (_program, authority) = Program::serving(&mut command).await;
+    like_main();
+    let url = format!("http://{authority}/v2/a/b/manifests/v1?secret=query");
     let request = reqwest::Client::new().get(url).header("traceparent", format!("00-{TRACE}-{PARENT}-01"));
     let answer = request.basic_auth("ada", Some("canary")).send().await.unwrap();
     let id = answer.headers()["x-request-id"].to_str().unwrap().to_owned();
 
-    let deadline = Instant::now() + Duration::from_secs(20);
-    let body = loop {
+    let body = eventually("the span is exported", async || {
         let exports = collector.received_requests().await.unwrap();
-        if let Some(export) = exports.into_iter().find(|export| has(&export.body, b"GET manifest")) {
-            break export.body;
-        }
-        assert!(Instant::now() < deadline, "nothing was exported");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    };
-    child.kill().unwrap();
-    child.wait().unwrap();
-    drained.join().unwrap();
+        exports
+            .into_iter()
+            .find(|export| has(&export.body, b"GET manifest"))
+            .ok_or("it is not")
+            .map(|export| export.body)
+    })
+    .await;
     assert!(has(&body, &hex::decode(TRACE).unwrap()), "it is not of the client's trace");
     assert!(has(&body, &hex::decode(PARENT).unwrap()), "it is not below the client's span");
     for wanted in [&id, "manifest", "/v2/a/b/manifests/v1", "http.response.status_code", "regatta"] {

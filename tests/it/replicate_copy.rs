@@ -15,7 +15,9 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use crate::replicate_support::{Registry, Served, equal, eventually, replicate, replicate_command};
+use crate::program::eventually;
+use crate::replicate_images::equal;
+use crate::replicate_support::{Registry, Served, replicate, replicate_command};
 
 /// Some images that share layers, an index, and a signature. Answers how many different blobs there are.
 async fn fill(registry: &Registry) -> usize {

@@ -7,7 +7,8 @@ use wiremock::{
     matchers::{any, method, path, path_regex},
 };
 
-use crate::replicate_support::{Registry, crypto, replicate_command};
+use crate::program::like_main;
+use crate::replicate_support::{Registry, replicate_command};
 
 /// A registry with one image of one layer, which answers the layer as `layer` says.
 async fn source_with(layer: &[u8], answer: ResponseTemplate) -> MockServer {
@@ -34,7 +35,7 @@ async fn source_with(layer: &[u8], answer: ResponseTemplate) -> MockServer {
 }
 
 async fn run(from: &str, to: &Registry) -> (bool, String) {
-    crypto();
+    like_main();
     let mut command = replicate_command(from, &to.url, to, &[]);
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())

@@ -2,7 +2,10 @@
 
 use regatta::admin::{EdgeState, WithheldReason};
 
-use crate::replicate_support::{Follower, Registry, edge, equal, eventually, status};
+use crate::program::eventually;
+use crate::replicate_follower::{Follower, edge, status};
+use crate::replicate_images::equal;
+use crate::replicate_support::Registry;
 
 const EDGE: &str = "0123456789abcdef";
 

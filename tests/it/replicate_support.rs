@@ -1,58 +1,27 @@
-//! Real registries as child processes, images to put into them, and `regatta replicate` to move them.
+//! Real registries as child processes, and `regatta replicate` between them.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
     fs,
-    io::{BufRead, BufReader},
-    net::TcpListener,
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
-    sync::{
-        Arc, Mutex, Once,
-        atomic::{AtomicU16, Ordering},
-    },
-    time::{Duration, Instant},
+    process::{Command, Output, Stdio},
+    sync::Arc,
+    time::Duration,
 };
 
 use regatta::{
     admin::{
-        Deletions, Edge, EdgeStatus, EdgesDocument, Filters, KeySet, PolicyRef, Remote, Trigger,
+        Edge, EdgeStatus, EdgesDocument, KeySet,
         client::{Client as AdminClient, Credentials as AdminCredentials},
     },
     client::{Client, ClientConfig, Credentials},
-    oci::{Digest, MediaType, RepositoryName},
 };
-use reqwest::{Method, StatusCode};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tempfile::TempDir;
 
-/// Longer than anything here may take, many times over: a busy machine is no defect.
-pub const DEADLINE: Duration = Duration::from_mins(1);
+use crate::program::{Program, eventually, free_port, like_main, regatta};
 
-const BINARY: &str = env!("CARGO_BIN_EXE_regatta");
 pub const ADMIN_PASSWORD: &str = "the-admins-password";
-const REPLICATOR: (&str, &str) = ("replicator+fleet+test", "the-replicators-password-of-32-characters");
-
-/// The process's crypto provider: the binary's `main` installs it, tests have no `main`.
-pub fn crypto() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| drop(rustls::crypto::aws_lc_rs::default_provider().install_default()));
-}
-
-/// Waits until `found` answers something; fails with what was last seen.
-pub async fn eventually<T, E: std::fmt::Debug>(what: &str, mut found: impl AsyncFnMut() -> Result<T, E>) -> T {
-    let start = Instant::now();
-    loop {
-        match found().await {
-            Ok(found) => {
-                eprintln!("{what}: after {:?}", start.elapsed());
-                return found;
-            }
-            Err(seen) => assert!(start.elapsed() < DEADLINE, "{what}: still {seen:?} after {DEADLINE:?}"),
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
+pub const REPLICATOR: (&str, &str) = ("replicator+fleet+test", "the-replicators-password-of-32-characters");
 
 /// A request as the access log has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,38 +47,18 @@ impl Served {
 
 /// A `regatta registry` of its own directory.
 pub struct Registry {
-    child: Child,
+    program: Program,
     files: Arc<TempDir>,
     root: PathBuf,
     pub url: String,
     pub internal_url: String,
-    log: Arc<Mutex<Vec<Value>>>,
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A port below those that the system gives to outgoing connections, so that none of these takes it meanwhile.
-pub fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = 20_000 + u16::try_from(std::process::id() % 100).unwrap() * 100;
-    loop {
-        let port = first + NEXT.fetch_add(1, Ordering::Relaxed);
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
 }
 
 fn copy_tree(from: &Path, to: &Path) {
     assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
 }
 
-fn write_secret(directory: &Path, username: &str, password: &str) {
+pub fn write_secret(directory: &Path, username: &str, password: &str) {
     fs::create_dir_all(directory).unwrap();
     fs::write(directory.join("username"), username).unwrap();
     fs::write(directory.join("password"), password).unwrap();
@@ -131,7 +80,7 @@ fn make_files() -> TempDir {
 impl Registry {
     /// Starts one on an empty directory.
     pub async fn start() -> Self {
-        crypto();
+        like_main();
         let files = Arc::new(make_files());
         let root = files.path().join("data-1");
         eventually("a registry has ports of its own", async || {
@@ -144,7 +93,8 @@ impl Registry {
     /// `None` where it ended by itself: somebody else took one of the ports. That one would answer for it.
     async fn start_on(files: Arc<TempDir>, root: PathBuf, port: u16, internal: u16) -> Option<Self> {
         let at = |name: &str| files.path().join(name);
-        let mut child = Command::new(BINARY)
+        let mut command = regatta();
+        command
             .arg("registry")
             .args(["--root".as_ref(), root.as_os_str()])
             .args(["--listen", &format!("127.0.0.1:{port}")])
@@ -154,30 +104,16 @@ impl Registry {
             .args(["--keys-file".as_ref(), at("keys.json").as_os_str()])
             .args(["--replicators-dir".as_ref(), at("replicators").as_os_str()])
             .args(["--admin-password-file".as_ref(), at("admin-password").as_os_str()])
-            .args(["--grace-seconds", "1"])
-            .env("REGATTA_LOG", "info")
-            .stderr(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let log = collect(&mut child);
-        let mut registry = Self {
-            child,
+            .args(["--grace-seconds", "1"]);
+        let mut program = Program::spawn(&mut command);
+        let authority = program.serves().await?;
+        let registry = Self {
+            program,
             files,
             root,
-            url: format!("http://127.0.0.1:{port}"),
+            url: format!("http://{authority}"),
             internal_url: format!("https://127.0.0.1:{internal}"),
-            log,
         };
-        let serves = eventually("the registry serves or has ended", async || {
-            let serves = registry.log.lock().unwrap().iter().any(|line| line["message"] == "serving");
-            let ended = registry.child.try_wait().unwrap().is_some();
-            if serves || ended { Ok(serves) } else { Err("neither") }
-        })
-        .await;
-        if !serves {
-            return None;
-        }
         eventually("the registry is ready", async || {
             let ready = reqwest::get(format!("{}/readyz", registry.url)).await.map_err(|error| error.to_string())?;
             if ready.status().is_success() { Ok(()) } else { Err(ready.text().await.unwrap_or_default()) }
@@ -197,14 +133,12 @@ impl Registry {
 
     /// Sends it a signal, by its name without `SIG`.
     pub fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args([format!("-{name}"), pid]).status().unwrap().success());
+        self.program.signal(name);
     }
 
     /// Ends it at once.
     pub fn stop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.program.stop();
     }
 
     /// Starts it again at the same addresses.
@@ -254,7 +188,7 @@ impl Registry {
 
     /// What it has served so far.
     pub fn served(&self) -> Vec<Served> {
-        let log = self.log.lock().unwrap();
+        let log = self.program.log();
         let text = |line: &Value, key: &str| line[key].as_str().unwrap_or_default().to_owned();
         log.iter()
             .filter(|line| line["target"] == "regatta::access")
@@ -295,138 +229,18 @@ impl Registry {
         config.basic = true;
         Client::new(config).unwrap()
     }
-
-    async fn send(&self, method: Method, path: &str, media_type: &str, body: Vec<u8>) -> reqwest::Response {
-        let url = format!("{}{path}", self.url);
-        reqwest::Client::new()
-            .request(method, url)
-            .basic_auth("admin", Some(ADMIN_PASSWORD))
-            .header("Content-Type", media_type)
-            .body(body)
-            .send()
-            .await
-            .unwrap()
-    }
-
-    /// Puts a blob.
-    pub async fn push_blob(&self, repository: &str, media_type: &str, bytes: &[u8]) -> Value {
-        let digest = Digest::sha256(bytes);
-        let path = format!("/v2/{repository}/blobs/uploads/?digest={digest}");
-        let answer = self.send(Method::POST, &path, "application/octet-stream", bytes.to_vec()).await;
-        assert_eq!(answer.status(), StatusCode::CREATED, "{}", answer.text().await.unwrap());
-        json!({ "mediaType": media_type, "digest": digest, "size": bytes.len() })
-    }
-
-    /// Puts a manifest.
-    pub async fn push_manifest(&self, repository: &str, reference: &str, media_type: &str, manifest: &Value) -> Value {
-        let bytes = serde_json::to_vec(manifest).unwrap();
-        let path = format!("/v2/{repository}/manifests/{reference}");
-        let answer = self.send(Method::PUT, &path, media_type, bytes.clone()).await;
-        assert_eq!(answer.status(), StatusCode::CREATED, "{}", answer.text().await.unwrap());
-        json!({ "mediaType": media_type, "digest": Digest::sha256(&bytes), "size": bytes.len() })
-    }
-
-    /// Pushes an image of these layers; answers its descriptor.
-    pub async fn push_image(&self, repository: &str, reference: &str, layers: &[&[u8]]) -> Value {
-        let manifest = self.image(repository, layers).await;
-        self.push_manifest(repository, reference, MediaType::OCI_MANIFEST, &manifest).await
-    }
-
-    async fn image(&self, repository: &str, layers: &[&[u8]]) -> Value {
-        let layers_of: Vec<Digest> = layers.iter().map(|layer| Digest::sha256(layer)).collect();
-        let config = serde_json::to_vec(&json!({ "layers": layers_of })).unwrap();
-        let config = self.push_blob(repository, "application/vnd.oci.image.config.v1+json", &config).await;
-        let mut described = Vec::new();
-        for layer in layers {
-            described.push(self.push_blob(repository, "application/vnd.oci.image.layer.v1.tar", layer).await);
-        }
-        json!({
-            "schemaVersion": 2, "mediaType": MediaType::OCI_MANIFEST, "config": config, "layers": described,
-        })
-    }
-
-    /// Pushes an index of these images, which are pushed by digest.
-    pub async fn push_index(&self, repository: &str, tag: &str, images: &[&[&[u8]]]) -> Value {
-        let mut children = Vec::new();
-        for layers in images {
-            let manifest = self.image(repository, layers).await;
-            let digest = Digest::sha256(&serde_json::to_vec(&manifest).unwrap());
-            children.push(self.push_manifest(repository, digest.as_str(), MediaType::OCI_MANIFEST, &manifest).await);
-        }
-        let index = json!({ "schemaVersion": 2, "mediaType": MediaType::OCI_INDEX, "manifests": children });
-        self.push_manifest(repository, tag, MediaType::OCI_INDEX, &index).await
-    }
-
-    /// Pushes something that refers to a manifest, by digest.
-    pub async fn push_referrer(&self, repository: &str, subject: &Value, content: &[u8]) -> String {
-        let config = self.push_blob(repository, MediaType::OCI_EMPTY, b"{}").await;
-        let layer = self.push_blob(repository, "application/vnd.example.signature", content).await;
-        let manifest = json!({
-            "schemaVersion": 2, "mediaType": MediaType::OCI_MANIFEST, "artifactType": "application/vnd.example.signature",
-            "config": config, "layers": [layer], "subject": subject,
-        });
-        let digest = Digest::sha256(&serde_json::to_vec(&manifest).unwrap());
-        self.push_manifest(repository, digest.as_str(), MediaType::OCI_MANIFEST, &manifest).await;
-        digest.to_string()
-    }
-
-    /// Deletes a tag or a manifest.
-    pub async fn delete(&self, repository: &str, reference: &str) {
-        let answer =
-            self.send(Method::DELETE, &format!("/v2/{repository}/manifests/{reference}"), "text/plain", vec![]).await;
-        assert_eq!(answer.status(), StatusCode::ACCEPTED, "{}", answer.text().await.unwrap());
-    }
-
-    /// Everything that is tagged: `repository:tag` and digest.
-    pub async fn tags(&self) -> BTreeMap<String, Digest> {
-        let client = self.client();
-        let mut found = BTreeMap::new();
-        for repository in client.catalog().await.unwrap().unwrap_or_default() {
-            for tag in client.tags(&repository).await.unwrap() {
-                let digest = client.head_manifest(&repository, &tag.clone().into()).await.unwrap().unwrap();
-                found.insert(format!("{repository}:{tag}"), digest);
-            }
-        }
-        found
-    }
-
-    /// The referrers of a manifest.
-    pub async fn referrers(&self, repository: &str, subject: &Value) -> BTreeSet<String> {
-        let repository: RepositoryName = repository.parse().unwrap();
-        let digest: Digest = subject["digest"].as_str().unwrap().parse().unwrap();
-        match self.client().referrers(&repository, &digest).await.unwrap() {
-            regatta::client::Referrers::Known(found) => found.iter().map(|found| found.digest.to_string()).collect(),
-            regatta::client::Referrers::Unsupported => panic!("a Regatta has the referrers API"),
-        }
-    }
-}
-
-/// Reads a child's log, a JSON object a line.
-fn collect(child: &mut Child) -> Arc<Mutex<Vec<Value>>> {
-    let log = Arc::new(Mutex::new(Vec::new()));
-    let (stderr, lines) = (child.stderr.take().unwrap(), log.clone());
-    std::thread::spawn(move || {
-        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-            match serde_json::from_str(&line) {
-                Ok(value) => lines.lock().unwrap().push(value),
-                Err(_) => eprintln!("child: {line}"),
-            }
-        }
-    });
-    log
 }
 
 /// `regatta replicate --from --to`, with more arguments.
 pub fn replicate_command(from: &str, to: &str, files: &Registry, more: &[&str]) -> Command {
     let password = files.file("admin-password");
-    let mut command = Command::new(BINARY);
+    let mut command = regatta();
     command
         .args(["replicate", "--from", from, "--to", to])
         .args(["--from-username", "admin", "--to-username", "admin"])
         .args(["--from-password-file".as_ref(), password.as_os_str()])
         .args(["--to-password-file".as_ref(), password.as_os_str()])
         .args(more)
-        .env("REGATTA_LOG", "info")
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     command
@@ -438,86 +252,4 @@ pub async fn replicate(from: &Registry, to: &Registry, more: &[&str]) -> Output 
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     eprintln!("{}", String::from_utf8_lossy(&output.stderr));
     output
-}
-
-/// A follower of a registry.
-pub struct Follower {
-    child: Child,
-    _remotes: TempDir,
-    pub metrics: String,
-}
-
-impl Drop for Follower {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Follower {
-    /// Starts one at `home`; it knows the credentials of the remote `destination`.
-    pub async fn start(home: &Registry) -> Self {
-        let remotes = tempfile::tempdir().unwrap();
-        write_secret(&remotes.path().join("destination/credentials"), REPLICATOR.0, REPLICATOR.1);
-        let (health, metrics) = (free_port(), free_port());
-        let child = Command::new(BINARY)
-            .args(["replicate", "--follow", "--internal-url", &home.internal_url])
-            .args(["--internal-ca".as_ref(), home.file("tls.crt").as_os_str()])
-            .args(["--credentials-dir".as_ref(), home.file("replicators/own").as_os_str()])
-            .args(["--remotes-dir".as_ref(), remotes.path().as_os_str()])
-            .args(["--health-listen", &format!("127.0.0.1:{health}")])
-            .args(["--metrics-listen", &format!("127.0.0.1:{metrics}")])
-            .env("REGATTA_LOG", "info")
-            .spawn()
-            .unwrap();
-        let follower = Self { child, _remotes: remotes, metrics: format!("http://127.0.0.1:{metrics}/metrics") };
-        eventually("the follower is ready", async || {
-            let answer = reqwest::get(format!("http://127.0.0.1:{health}/readyz")).await;
-            let answer = answer.map_err(|error| error.to_string())?;
-            if answer.status().is_success() { Ok(()) } else { Err(answer.status().to_string()) }
-        })
-        .await;
-        follower
-    }
-
-    /// Ends it with SIGTERM; whether it ended well.
-    pub async fn terminate(mut self) -> bool {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-        eventually("the follower has ended", async || self.child.try_wait().unwrap().ok_or("running")).await.success()
-    }
-}
-
-/// An event edge over everything.
-pub fn edge(id: &str, destination: &str) -> Edge {
-    Edge {
-        id: id.to_owned(),
-        policy: PolicyRef { namespace: "fleet".to_owned(), name: "policy".to_owned(), generation: 1 },
-        source: "source".to_owned(),
-        destination: Remote { name: "destination".to_owned(), url: destination.to_owned(), insecure: true },
-        filters: Filters::default(),
-        deletions: Deletions::Propagate,
-        trigger: Trigger::Event,
-        suspend: false,
-        requested_at: None,
-        approved_plan: None,
-    }
-}
-
-/// Waits for two registries to have the same tags.
-pub async fn equal(source: &Registry, destination: &Registry) {
-    eventually("both have the same", async || {
-        let (ours, theirs) = (source.tags().await, destination.tags().await);
-        if ours == theirs { Ok(()) } else { Err((ours, theirs)) }
-    })
-    .await;
-}
-
-/// Waits for an edge's status to be as `wanted` says.
-pub async fn status(home: &Registry, id: &str, what: &str, wanted: impl Fn(&EdgeStatus) -> bool) -> EdgeStatus {
-    eventually(what, async || {
-        let status = home.status(id).await;
-        status.clone().filter(|status| wanted(status)).ok_or(status)
-    })
-    .await
 }

@@ -1,18 +1,16 @@
 //! `regatta registry` and `regatta gc` on a bucket, as processes.
 
 use std::fs;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
+use std::process::{Command, Output};
 
 use regatta::oci::Digest;
 use reqwest::StatusCode;
 use tempfile::TempDir;
 
+use crate::program::{Program, eventually, regatta};
 use crate::stores_support::{Fault, S3Server, client};
 
-const BINARY: &str = env!("CARGO_BIN_EXE_regatta");
 const PASSWORD: &str = "of-the-administrator";
 
 /// A store file, its credentials beside it, and a password.
@@ -41,47 +39,29 @@ impl Files {
 }
 
 fn command(name: &str, store: &Path) -> Command {
-    let mut command = Command::new(BINARY);
-    command.arg(name).arg("--store").arg(store).env("REGATTA_LOG", "info");
+    let mut command = regatta();
+    command.arg(name).arg("--store").arg(store);
     command
 }
 
 struct Served {
     url: String,
-    process: Child,
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+    program: Program,
 }
 
 impl Served {
     async fn start(files: &Files) -> Self {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let log = fs::File::create(files.path("log")).unwrap();
-        let process = command("registry", &files.path("store.yaml"))
-            .args(["--listen", &format!("127.0.0.1:{port}"), "--grace-seconds", "1"])
-            .arg("--admin-password-file")
-            .arg(files.path("password"))
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let mut served = Self { url: format!("http://127.0.0.1:{port}"), process };
-        let deadline = tokio::time::Instant::now() + Duration::from_mins(1);
-        loop {
-            let ready = client().get(format!("{}/readyz", served.url)).send().await;
-            if ready.is_ok_and(|answer| answer.status().is_success()) {
-                return served;
-            }
-            let log = fs::read_to_string(files.path("log")).unwrap();
-            assert!(served.process.try_wait().unwrap().is_none(), "it ended: {log}");
-            assert!(tokio::time::Instant::now() < deadline, "it is not ready: {log}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let mut command = command("registry", &files.path("store.yaml"));
+        command.args(["--listen", "127.0.0.1:0", "--grace-seconds", "1"]);
+        command.arg("--admin-password-file").arg(files.path("password"));
+        let (program, authority) = Program::serving(&mut command).await;
+        let served = Self { url: format!("http://{authority}"), program };
+        eventually("it is ready", async || match client().get(format!("{}/readyz", served.url)).send().await {
+            Ok(answer) if answer.status().is_success() => Ok(()),
+            other => Err(format!("{other:?}")),
+        })
+        .await;
+        served
     }
 
     async fn push(&self, bytes: &'static [u8]) -> reqwest::Response {
@@ -97,10 +77,9 @@ impl Served {
     }
 
     /// Ends it as Kubernetes does.
-    fn end(mut self) {
-        let pid = self.process.id().to_string();
-        assert!(Command::new("kill").args(["-s", "TERM", &pid]).status().unwrap().success());
-        assert!(self.process.wait().unwrap().success());
+    async fn end(mut self) {
+        self.program.signal("TERM");
+        assert!(self.program.end().await.success());
     }
 }
 
@@ -121,7 +100,7 @@ async fn a_registry_is_served_from_a_bucket_and_its_garbage_is_collected() {
     let first = Served::start(&files).await;
     assert_eq!(first.push(b"content").await.status(), StatusCode::CREATED);
     assert!(server.file("docker/registry/v2/blobs").exists(), "where Distribution puts it");
-    first.end();
+    first.end().await;
     let again = Served::start(&files).await;
     assert_eq!(again.get(b"content").await.text().await.unwrap(), "content");
     // No manifest needs the blob.
@@ -132,47 +111,38 @@ async fn a_registry_is_served_from_a_bucket_and_its_garbage_is_collected() {
     assert_eq!(again.get(b"content").await.status(), StatusCode::NOT_FOUND);
     assert_eq!(again.push(b"content").await.status(), StatusCode::CREATED);
     assert_eq!(again.get(b"content").await.text().await.unwrap(), "content");
-    let log = fs::read_to_string(files.path("log")).unwrap();
+    let log = again.program.text();
     assert!(!log.contains("one replica only"), "{log}");
     assert!(!log.contains("for-tests-only"), "a secret is in the log: {log}");
 }
 
-// More threads than one: the proxy serves while this one waits for the process to end.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_bucket_that_does_not_refuse_says_so_at_boot() {
     let server = S3Server::start().await;
     let proxy = server.proxy().await;
     proxy.plan(|head| if head.is_conditional() { Fault::Forget } else { Fault::None });
     let files = Files::new(&proxy.url);
     let registry = Served::start(&files).await;
-    let log = fs::read_to_string(files.path("log")).unwrap();
+    let log = registry.program.text();
     assert!(log.contains("one replica only, and collection only in read-only mode"), "{log}");
     assert_eq!(registry.push(b"content").await.status(), StatusCode::CREATED);
     assert_eq!(registry.get(b"content").await.text().await.unwrap(), "content");
     assert!(server.file("regatta/v1/sole").exists(), "its lease");
-    registry.end();
+    registry.end().await;
 }
 
-#[test]
-fn a_store_file_that_is_wrong_is_refused_with_the_line() {
+#[tokio::test]
+async fn a_store_file_that_is_wrong_is_refused_with_the_line() {
     let files = Files::new("http://127.0.0.1:1");
     let path = files.path("store.yaml");
     fs::write(&path, "s3:\n  bucket: images\n  buckets: images\n").unwrap();
-    let mut child = command("registry", &path).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut text = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
-    assert!(!child.wait().unwrap().success());
+    let mut program = Program::spawn(&mut command("registry", &path));
+    assert!(!program.end().await.success());
+    let text = program.text();
     assert!(text.contains("buckets") && text.contains("line 3"), "{text}");
 }
 
 const MEBIBYTE: usize = 1 << 20;
-
-/// Peak memory in bytes (proc(5)).
-fn peak(process: &Child) -> usize {
-    let status = fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_large_blob_passes_through_in_bounded_memory() {
@@ -184,13 +154,13 @@ async fn a_large_blob_passes_through_in_bounded_memory() {
     let mut hasher = regatta::oci::Hasher::new(regatta::oci::Algorithm::Sha256);
     (0..PIECES).for_each(|number| hasher.update(&piece(number)));
     let digest = hasher.finish();
-    let idle = peak(&registry.process);
+    let idle = registry.program.peak_kib();
 
     let body = futures::stream::iter((0..PIECES).map(move |number| Ok::<_, std::io::Error>(piece(number))));
     let request = client().post(format!("{}/v2/app/blobs/uploads/?digest={digest}", registry.url));
     let request = request.basic_auth("admin", Some(PASSWORD)).body(reqwest::Body::wrap_stream(body));
     assert_eq!(request.send().await.unwrap().status(), StatusCode::CREATED);
-    let pushed = peak(&registry.process);
+    let pushed = registry.program.peak_kib();
 
     let request = client().get(format!("{}/v2/app/blobs/{digest}", registry.url));
     let mut answer = request.basic_auth("admin", Some(PASSWORD)).send().await.unwrap();
@@ -199,7 +169,7 @@ async fn a_large_blob_passes_through_in_bounded_memory() {
         hasher.update(&chunk);
     }
     assert_eq!(hasher.finish(), digest);
-    let pulled = peak(&registry.process);
-    println!("idle {} MiB, pushed {} MiB, pulled {} MiB", idle / MEBIBYTE, pushed / MEBIBYTE, pulled / MEBIBYTE);
-    assert!(pulled - idle < 80 * MEBIBYTE, "idle {idle}, pushed {pushed}, pulled {pulled}");
+    let pulled = registry.program.peak_kib();
+    println!("idle {idle} KiB, pushed {pushed} KiB, pulled {pulled} KiB");
+    assert!(pulled - idle < 80 * 1024, "idle {idle} KiB, pushed {pushed} KiB, pulled {pulled} KiB");
 }

@@ -1,10 +1,8 @@
 //! Emulators of the services that cannot run here, where there is one: fake-gcs-server of Google Cloud Storage, Azurite
 //! (Microsoft's own) of Azure Blob Storage.
 
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -16,8 +14,9 @@ use regatta::store::config::{Azure, Credentials, Gcs, Secrets, Service};
 use regatta::store::{Backend as _, Durability, Exclusive, Key, Published, Store};
 use tempfile::TempDir;
 
+use crate::program::Program;
 use crate::stores_suite::suite;
-use crate::stores_support::{client, impatient, program};
+use crate::stores_support::{client, patience, program};
 
 const ACCOUNT: &str = "account";
 const ACCOUNT_KEY: &[u8] = b"for-tests-only";
@@ -25,43 +24,21 @@ const ACCOUNT_KEY: &[u8] = b"for-tests-only";
 /// A program that answers on a port.
 struct Emulator {
     url: String,
-    process: Child,
+    _process: Program,
     _home: TempDir,
-}
-
-impl Drop for Emulator {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }
 
 impl Emulator {
     /// Starts what `command` makes for a port and a directory.
     async fn start(command: impl Fn(u16, &TempDir) -> Command) -> Self {
-        // The port may be taken between the two: then the program ends, and another one is tried.
-        for _ in 0..5 {
-            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            let home = tempfile::tempdir().unwrap();
+        let home = tempfile::tempdir().unwrap();
+        let (process, [port]) = Program::at_free_ports(|[port]| {
             let mut command = command(port, &home);
-            let process = command.current_dir(home.path()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-            let mut emulator = Self { url: format!("http://127.0.0.1:{port}"), process, _home: home };
-            if emulator.is_up(port).await {
-                return emulator;
-            }
-        }
-        panic!("the emulator does not start");
-    }
-
-    async fn is_up(&mut self, port: u16) -> bool {
-        let deadline = tokio::time::Instant::now() + Duration::from_mins(1);
-        while tokio::time::Instant::now() < deadline && self.process.try_wait().unwrap().is_none() {
-            if tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
-                return true;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        false
+            command.current_dir(home.path());
+            command
+        })
+        .await;
+        Self { url: format!("http://127.0.0.1:{port}"), _process: process, _home: home }
     }
 }
 
@@ -71,7 +48,7 @@ fn key(text: &str) -> Key {
 
 /// What the suite does, and what only long listings and an object of this many bytes show.
 async fn check(service: Service, secrets: Secrets, size: usize) {
-    let bucket = Bucket::open(&service, &secrets, client(), key("tmp"), impatient()).await.unwrap();
+    let bucket = Bucket::open(&service, &secrets, client(), key("tmp"), patience()).await.unwrap();
     assert_eq!(bucket.abilities().exclusive, Exclusive::Yes);
     suite::run(&(Arc::new(bucket.clone()) as Store)).await;
     a_large_object_is_published_once(&bucket, size).await;

@@ -1,25 +1,29 @@
 //! Object stores that cannot run here, each as far as its vendor's reference says how it is spoken to: a few hundred lines
 //! that keep objects in memory, refuse what they were told to refuse, and write down what they were asked.
 
+#[path = "stores_fake_answers.rs"]
+mod answers;
+#[path = "stores_fake_lists.rs"]
+mod lists;
 #[path = "stores_fake_parts.rs"]
 mod parts;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::ops::Bound;
 use std::sync::{Arc, Mutex};
 
-use base64::Engine as _;
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, header};
+use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, percent_encode};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::task::JoinHandle;
+
+use self::answers::{answer, gcs_object, missing, object, refused};
 
 /// Pages are this long at most, so that there are many of them.
 const PAGE: usize = 3;
@@ -98,12 +102,6 @@ enum Action {
     },
 }
 
-struct Page {
-    objects: Vec<(String, usize)>,
-    prefixes: Vec<String>,
-    next: Option<String>,
-}
-
 #[derive(Default)]
 struct State {
     objects: BTreeMap<String, Bytes>,
@@ -153,7 +151,7 @@ impl Fake {
 
     /// A client whose every request comes here.
     pub fn client(&self) -> reqwest::Client {
-        crate::replicate_support::crypto();
+        crate::program::like_main();
         let proxy = reqwest::Proxy::all(&self.address).unwrap();
         reqwest::Client::builder().proxy(proxy).redirect(reqwest::redirect::Policy::none()).build().unwrap()
     }
@@ -344,50 +342,9 @@ fn plain(asked: &Asked, key: String) -> Option<Action> {
 
 fn perform(dialect: Dialect, state: &mut State, asked: &Asked, action: Action) -> Response<Full<Bytes>> {
     match action {
-        Action::Put { key, if_new, body } => {
-            if if_new && !state.careless && state.objects.contains_key(&key) {
-                return refused(dialect);
-            }
-            state.objects.insert(key.clone(), body);
-            let etag = [("etag", "\"made\"")];
-            match dialect {
-                Dialect::Gcs => answer(200, &[], gcs_object(&key, &state.objects[&key]).to_string()),
-                Dialect::Azure | Dialect::Swift => answer(201, &etag, ""),
-                Dialect::Oss | Dialect::Cos | Dialect::Obs => answer(200, &etag, ""),
-            }
-        }
-        Action::BeginResumable => {
-            let encoded = |text: &str| percent_encode(text.as_bytes(), NON_ALPHANUMERIC).to_string();
-            let pairs: Vec<String> =
-                asked.query.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
-            let location = format!("http://{}{}?{}&upload_id=1", asked.host, asked.path, pairs.join("&"));
-            answer(200, &[("location", &location)], "")
-        }
-        Action::Copy { from, to, if_new } => {
-            let Some(body) = state.objects.get(&from).cloned() else { return missing(dialect) };
-            if if_new && !state.careless && state.objects.contains_key(&to) {
-                return refused(dialect);
-            }
-            state.objects.insert(to.clone(), body);
-            match dialect {
-                Dialect::Gcs => {
-                    let object = gcs_object(&to, &state.objects[&to]);
-                    let size = object["size"].clone();
-                    let body = json!({"kind": "storage#rewriteResponse", "done": true, "totalBytesRewritten": size,
-                        "objectSize": size, "resource": object});
-                    answer(200, &[], body.to_string())
-                }
-                Dialect::Azure => answer(202, &[("x-ms-copy-status", "success"), ("etag", "\"made\"")], ""),
-                Dialect::Swift => answer(201, &[("etag", "\"made\"")], ""),
-                Dialect::Oss | Dialect::Cos | Dialect::Obs => answer(
-                    200,
-                    &[],
-                    format!(
-                        "<CopyObjectResult><ETag>\"made\"</ETag><LastModified>{ISO_DATE}</LastModified></CopyObjectResult>"
-                    ),
-                ),
-            }
-        }
+        Action::Put { key, if_new, body } => put(dialect, state, key, if_new, body),
+        Action::BeginResumable => begin_resumable(asked),
+        Action::Copy { from, to, if_new } => copy(dialect, state, &from, to, if_new),
         Action::Multipart(step) => parts::perform(dialect, state, step),
         Action::Assemble { key, list } => parts::assemble(state, key, &list),
         Action::DeleteLarge(key) => parts::delete_large(state, &key),
@@ -406,174 +363,66 @@ fn perform(dialect: Dialect, state: &mut State, asked: &Asked, action: Action) -
                 response
             }
         },
-        Action::Delete(key) => {
-            let existed = state.objects.remove(&key).is_some();
-            state.large.remove(&key);
-            match dialect {
-                Dialect::Azure if existed => answer(202, &[], ""),
-                Dialect::Gcs | Dialect::Azure | Dialect::Swift if !existed => missing(dialect),
-                _ => answer(204, &[], ""),
-            }
-        }
+        Action::Delete(key) => delete(dialect, state, &key),
         Action::List { prefix, limit, after, inclusive } => {
             let limit = limit.unwrap_or(PAGE).min(PAGE);
-            let page = page(&state.objects, &prefix, limit, &after, inclusive, dialect == Dialect::Swift);
-            answer(200, &[], listing(dialect, &page))
+            let page = lists::page(&state.objects, &prefix, limit, &after, inclusive, dialect == Dialect::Swift);
+            answer(200, &[], lists::listing(dialect, &page))
         }
     }
 }
 
-/// Names up to the next `/`, as every service rolls them up.
-fn page(
-    objects: &BTreeMap<String, Bytes>,
-    prefix: &str,
-    limit: usize,
-    after: &str,
-    inclusive: bool,
-    after_is_over: bool,
-) -> Page {
-    let mut page = Page { objects: Vec::new(), prefixes: Vec::new(), next: None };
-    let start = if inclusive { Bound::Included(after) } else { Bound::Excluded(after) };
-    for (key, body) in objects.range::<str, _>((start, Bound::Unbounded)) {
-        let Some(rest) = key.strip_prefix(prefix) else { continue };
-        let rolled = rest.split_once('/').map(|(name, _)| format!("{prefix}{name}/"));
-        // What a marker rolled up is over.
-        let over = rolled.as_ref().is_some_and(|rolled| {
-            page.prefixes.last() == Some(rolled)
-                || (!inclusive && after.starts_with(rolled.as_str()) && (after_is_over || after != *rolled))
-        });
-        if over {
-            continue;
-        }
-        if page.objects.len() + page.prefixes.len() == limit {
-            page.next = Some(last_of(&page));
-            break;
-        }
-        match rolled {
-            Some(rolled) => page.prefixes.push(rolled),
-            None => page.objects.push((key.clone(), body.len())),
-        }
+fn put(dialect: Dialect, state: &mut State, key: String, if_new: bool, body: Bytes) -> Response<Full<Bytes>> {
+    if if_new && !state.careless && state.objects.contains_key(&key) {
+        return refused(dialect);
     }
-    page
-}
-
-/// Where the next page begins: behind everything that the last name rolled up.
-fn last_of(page: &Page) -> String {
-    let prefix = page.prefixes.last().map(|prefix| format!("{prefix}\u{7f}"));
-    let object = page.objects.last().map(|(key, _)| key.clone());
-    prefix.max(object).unwrap_or_default()
-}
-
-fn listing(dialect: Dialect, page: &Page) -> String {
-    match dialect {
-        Dialect::Gcs => {
-            let items: Vec<Value> = page.objects.iter().map(|(key, size)| gcs_meta(key, *size)).collect();
-            json!({"kind": "storage#objects", "items": items, "prefixes": page.prefixes, "nextPageToken": page.next})
-                .to_string()
-        }
-        Dialect::Swift => {
-            let objects = page.objects.iter().map(|(key, size)| {
-                json!({"name": key, "bytes": size, "hash": "00000000000000000000000000000000",
-                    "content_type": "application/octet-stream", "last_modified": "2026-11-21T12:00:00.000000"})
-            });
-            let prefixes = page.prefixes.iter().map(|prefix| json!({"subdir": prefix}));
-            let mut all: Vec<Value> = objects.chain(prefixes).collect();
-            let name = |entry: &Value| entry["name"].as_str().or(entry["subdir"].as_str()).unwrap().to_owned();
-            all.sort_by_key(name);
-            Value::Array(all).to_string()
-        }
-        Dialect::Azure => {
-            let objects = page.objects.iter().map(|(key, size)| {
-                format!(
-                    "<Blob><Name>{key}</Name><Properties><Last-Modified>{DATE}</Last-Modified><Etag>0x1</Etag>\
-                     <Content-Length>{size}</Content-Length><Content-Type>application/octet-stream</Content-Type>\
-                     <Content-MD5></Content-MD5></Properties></Blob>"
-                )
-            });
-            let prefixes = page.prefixes.iter().map(|prefix| format!("<BlobPrefix><Name>{prefix}</Name></BlobPrefix>"));
-            let blobs: String = objects.chain(prefixes).collect();
-            let next = page.next.as_deref().unwrap_or_default();
-            format!(
-                "<?xml version=\"1.0\" encoding=\"utf-8\"?><EnumerationResults><Blobs>{blobs}</Blobs>\
-                 <NextMarker>{next}</NextMarker></EnumerationResults>"
-            )
-        }
-        Dialect::Oss | Dialect::Cos | Dialect::Obs => {
-            let objects = page.objects.iter().map(|(key, size)| {
-                format!(
-                    "<Contents><Key>{key}</Key><LastModified>{ISO_DATE}</LastModified><ETag>\"made\"</ETag>\
-                     <Size>{size}</Size></Contents>"
-                )
-            });
-            let prefixes = page
-                .prefixes
-                .iter()
-                .map(|prefix| format!("<CommonPrefixes><Prefix>{prefix}</Prefix></CommonPrefixes>"));
-            let entries: String = objects.chain(prefixes).collect();
-            let name = if dialect == Dialect::Oss { "NextContinuationToken" } else { "NextMarker" };
-            let next = page.next.as_ref().map(|next| format!("<{name}>{next}</{name}>")).unwrap_or_default();
-            let truncated = page.next.is_some();
-            format!("<ListBucketResult><IsTruncated>{truncated}</IsTruncated>{next}{entries}</ListBucketResult>")
-        }
-    }
-}
-
-fn gcs_meta(key: &str, size: usize) -> Value {
-    let md5 = base64::engine::general_purpose::STANDARD.encode([0; 16]);
-    json!({"kind": "storage#object", "name": key, "size": size.to_string(), "updated": ISO_DATE, "etag": "made",
-        "md5Hash": md5, "generation": "1", "contentType": "application/octet-stream"})
-}
-
-fn gcs_object(key: &str, body: &Bytes) -> Value {
-    gcs_meta(key, body.len())
-}
-
-fn object(asked: &Asked, body: &Bytes) -> Response<Full<Bytes>> {
-    let common = [("last-modified", DATE), ("etag", "\"made\"")];
-    if asked.method == Method::HEAD {
-        let mut response = answer(200, &common, "");
-        response.headers_mut().insert(header::CONTENT_LENGTH, body.len().into());
-        return response;
-    }
-    let Some(range) = asked.headers.get(header::RANGE) else { return answer(200, &common, body.clone()) };
-    let (start, end) = range.to_str().unwrap().strip_prefix("bytes=").unwrap().split_once('-').unwrap();
-    let start: usize = start.parse().unwrap();
-    let end = end.parse().map_or(body.len(), |end: usize| (end + 1).min(body.len()));
-    let mut response = answer(206, &common, body.slice(start..end));
-    let range = format!("bytes {start}-{}/{}", end - 1, body.len());
-    response.headers_mut().insert(header::CONTENT_RANGE, range.parse().unwrap());
+    let etag = [("etag", "\"made\"")];
+    let response = match dialect {
+        Dialect::Gcs => answer(200, &[], gcs_object(&key, &body).to_string()),
+        Dialect::Azure | Dialect::Swift => answer(201, &etag, ""),
+        Dialect::Oss | Dialect::Cos | Dialect::Obs => answer(200, &etag, ""),
+    };
+    state.objects.insert(key, body);
     response
 }
 
-fn refused(dialect: Dialect) -> Response<Full<Bytes>> {
-    match dialect {
+fn begin_resumable(asked: &Asked) -> Response<Full<Bytes>> {
+    let encoded = |text: &str| percent_encode(text.as_bytes(), NON_ALPHANUMERIC).to_string();
+    let pairs: Vec<String> = asked.query.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
+    let location = format!("http://{}{}?{}&upload_id=1", asked.host, asked.path, pairs.join("&"));
+    answer(200, &[("location", &location)], "")
+}
+
+fn copy(dialect: Dialect, state: &mut State, from: &str, to: String, if_new: bool) -> Response<Full<Bytes>> {
+    let Some(body) = state.objects.get(from).cloned() else { return missing(dialect) };
+    if if_new && !state.careless && state.objects.contains_key(&to) {
+        return refused(dialect);
+    }
+    let response = match dialect {
         Dialect::Gcs => {
-            let errors = json!([{"reason": "conditionNotMet", "domain": "global", "message": "not met"}]);
-            answer(412, &[], json!({"error": {"code": 412, "message": "not met", "errors": errors}}).to_string())
+            let object = gcs_object(&to, &body);
+            let size = object["size"].clone();
+            let body = json!({"kind": "storage#rewriteResponse", "done": true, "totalBytesRewritten": size,
+                "objectSize": size, "resource": object});
+            answer(200, &[], body.to_string())
         }
-        Dialect::Azure => answer(409, &[], "<Error><Code>BlobAlreadyExists</Code><Message>exists</Message></Error>"),
-        Dialect::Oss | Dialect::Cos => {
-            answer(409, &[], "<Error><Code>FileAlreadyExists</Code><Message>exists</Message></Error>")
-        }
-        Dialect::Obs | Dialect::Swift => unreachable!("these know no condition"),
-    }
-}
-
-fn missing(dialect: Dialect) -> Response<Full<Bytes>> {
-    match dialect {
-        Dialect::Gcs => answer(404, &[], json!({"error": {"code": 404, "message": "none", "errors": []}}).to_string()),
-        Dialect::Azure => answer(404, &[], "<Error><Code>BlobNotFound</Code><Message>none</Message></Error>"),
-        Dialect::Swift => answer(404, &[], ""),
+        Dialect::Azure => answer(202, &[("x-ms-copy-status", "success"), ("etag", "\"made\"")], ""),
+        Dialect::Swift => answer(201, &[("etag", "\"made\"")], ""),
         Dialect::Oss | Dialect::Cos | Dialect::Obs => {
-            answer(404, &[], "<Error><Code>NoSuchKey</Code><Message>none</Message></Error>")
+            let date = format!("<LastModified>{ISO_DATE}</LastModified>");
+            answer(200, &[], format!("<CopyObjectResult><ETag>\"made\"</ETag>{date}</CopyObjectResult>"))
         }
-    }
+    };
+    state.objects.insert(to, body);
+    response
 }
 
-fn answer(status: u16, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut response = Response::builder().status(status);
-    for (name, value) in headers {
-        response = response.header(*name, *value);
+fn delete(dialect: Dialect, state: &mut State, key: &str) -> Response<Full<Bytes>> {
+    let existed = state.objects.remove(key).is_some();
+    state.large.remove(key);
+    match dialect {
+        Dialect::Azure if existed => answer(202, &[], ""),
+        Dialect::Gcs | Dialect::Azure | Dialect::Swift if !existed => missing(dialect),
+        _ => answer(204, &[], ""),
     }
-    response.body(Full::new(body.into())).unwrap()
 }

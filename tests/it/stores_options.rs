@@ -10,7 +10,7 @@ use regatta::store::config::{Encryption, S3, Service};
 use regatta::store::{Backend as _, Durability, Key};
 
 use crate::registry_support::Fixture;
-use crate::stores_support::{Fault, Head, S3Server, client, impatient, open, s3, secrets};
+use crate::stores_support::{Fault, Head, S3Server, client, open, patience, s3, secrets};
 
 fn key(text: &str) -> Key {
     Key::new(text).unwrap()
@@ -21,7 +21,7 @@ async fn asked(configure: impl Fn(S3) -> S3) -> Vec<Head> {
     let server = S3Server::start().await;
     let proxy = server.proxy().await;
     let service = Service::S3(configure(s3(&proxy.url)));
-    let bucket = Bucket::open(&service, &secrets(), client(), key("tmp"), impatient()).await.unwrap();
+    let bucket = Bucket::open(&service, &secrets(), client(), key("tmp"), patience()).await.unwrap();
     proxy.calm();
     bucket.put_new(&key("small/a"), "value".into(), Durability::Durable).await.unwrap();
     let mut writer = bucket.temporary(&key("tmp/large")).await.unwrap();
@@ -90,7 +90,7 @@ async fn the_bucket_is_in_the_path_or_in_the_hosts_name() {
         proxy.plan(|_| Fault::Refuse(403, "AccessDenied"));
         let client = reqwest::Client::builder().resolve(host, address).build().unwrap();
         let service = Service::S3(S3 { path_style, ..s3("http://s3.example.test") });
-        let refused = Bucket::open(&service, &secrets(), client, key("tmp"), impatient()).await;
+        let refused = Bucket::open(&service, &secrets(), client, key("tmp"), patience()).await;
         assert!(refused.is_err());
         let asked = proxy.calm();
         let (first, _) = asked.first().unwrap();
@@ -104,7 +104,7 @@ async fn the_bucket_is_in_the_path_or_in_the_hosts_name() {
 async fn clients_are_redirected_for_the_bytes_of_blobs_only() {
     let server = S3Server::start().await;
     let service = Service::S3(S3 { redirect: true, ..s3(&server.url) });
-    let bucket = Bucket::open(&service, &secrets(), client(), layout::temporaries(), impatient()).await.unwrap();
+    let bucket = Bucket::open(&service, &secrets(), client(), layout::temporaries(), patience()).await.unwrap();
     let fixture = Fixture::over(Arc::new(bucket)).await;
     let digest = fixture.push_image("team/app", "v1", b"content").await;
     let path = format!("/v2/team/app/blobs/{}", Digest::sha256(b"content"));

@@ -174,7 +174,7 @@ async fn cost(bucket: &regatta::store::bucket::Bucket, request: impl Future<Outp
 async fn requests_cost_no_more_than_their_budget() {
     let server = S3Server::start().await;
     let bucket = open(&server.url).await;
-    let fixture = Fixture::over(Arc::new(bucket.clone())).await;
+    let fixture = Fixture::unwatched_over(Arc::new(bucket.clone())).await;
     let layers: Vec<Vec<u8>> = (0..10).map(|n| format!("layer {n}").into_bytes()).collect();
     let config = fixture.push_blob("team/app", b"{}").await;
     let push = async |bytes: &[u8]| {
@@ -188,8 +188,10 @@ async fn requests_cost_no_more_than_their_budget() {
     for layer in &layers[1..] {
         digests.push(push(layer).await);
     }
+    fixture.server.poll_documents().await.unwrap();
     let pushed = cost(&bucket, async { digests.push(push(&layers[0]).await) }).await;
     let manifest = image(&config, &digests.iter().collect::<Vec<_>>());
+    fixture.server.poll_documents().await.unwrap();
     let put = cost(&bucket, async {
         fixture.put_manifest("team/app", "v1", &manifest).await;
     })

@@ -1,16 +1,16 @@
 //! The services that cannot run here: the suite over each, and how each is asked.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use regatta::store::bucket::Bucket;
 use regatta::store::config::{Azure, Cos, Credentials, Gcs, Obs, Oss, Secrets, Service, Swift};
 use regatta::store::{Backend as _, Durability, Exclusive, Key, Published, Store};
 
+use crate::program::eventually;
 use crate::stores_fake::{Asked, Dialect, Fake};
 use crate::stores_suite::suite;
-use crate::stores_support::impatient;
+use crate::stores_support::patience;
 
 const PREFIX: &str = "city";
 
@@ -76,7 +76,7 @@ fn secrets_of(dialect: Dialect) -> Secrets {
 
 async fn open(fake: &Fake, dialect: Dialect) -> Bucket {
     let scratch = Key::new("tmp").unwrap();
-    Bucket::open(&service(dialect), &secrets_of(dialect), fake.client(), scratch, impatient()).await.unwrap()
+    Bucket::open(&service(dialect), &secrets_of(dialect), fake.client(), scratch, patience()).await.unwrap()
 }
 
 /// The suite over a service; whether it refuses what exists; and what a creation, a publication, a listing and a read
@@ -260,11 +260,11 @@ async fn large_objects_come_and_go_in_parts() {
         let mut writer = bucket.temporary(&temporary).await.unwrap();
         writer.write(content.into()).await.unwrap();
         drop(writer);
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
-        while fake.left() != before {
-            assert!(tokio::time::Instant::now() < deadline, "{dialect:?}: {:?}", fake.left());
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        eventually("nothing is left", async || {
+            let left = fake.left();
+            if left == before { Ok(()) } else { Err((dialect, left)) }
+        })
+        .await;
     }
 }
 

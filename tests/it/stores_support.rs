@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -23,6 +22,8 @@ use regatta::store::bucket::{Bucket, Patience};
 use regatta::store::config::{Credentials, S3, Secrets, Service};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
+
+use crate::program::{Program, like_main};
 
 const BUCKET: &str = "images";
 const ACCESS_KEY: &str = "for-tests";
@@ -44,57 +45,23 @@ pub fn program(target: &'static str, name: &'static str) -> PathBuf {
 /// An S3 server with one bucket.
 pub struct S3Server {
     pub url: String,
+    _process: Program,
     root: TempDir,
-    process: Child,
-}
-
-impl Drop for S3Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }
 
 impl S3Server {
     pub async fn start() -> Self {
-        crate::replicate_support::crypto();
-        let mut root = tempfile::tempdir().unwrap();
+        like_main();
+        let root = tempfile::tempdir().unwrap();
         std::fs::create_dir(root.path().join(BUCKET)).unwrap();
-        // The port may be taken between the two: then the program ends, and another one is tried.
-        for _ in 0..5 {
-            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            let address = format!("127.0.0.1:{port}");
-            let process = Command::new(program("versitygw", "versitygw"))
-                .args(["--quiet", "--port", &address, "posix"])
-                .arg(root.path())
-                .env("ROOT_ACCESS_KEY", ACCESS_KEY)
-                .env("ROOT_SECRET_KEY", SECRET_KEY)
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap();
-            let mut server = Self { url: format!("http://{address}"), root, process };
-            if server.is_up(&address).await {
-                return server;
-            }
-            let Self { root: ref mut old, .. } = server;
-            root = std::mem::replace(old, tempfile::tempdir().unwrap());
-        }
-        panic!("the S3 server does not start");
-    }
-
-    async fn is_up(&mut self, address: &str) -> bool {
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
-        while tokio::time::Instant::now() < deadline {
-            if self.process.try_wait().unwrap().is_some() {
-                return false;
-            }
-            if tokio::net::TcpStream::connect(address).await.is_ok() {
-                return true;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        false
+        let (process, [port]) = Program::at_free_ports(|[port]| {
+            let mut command = Command::new(program("versitygw", "versitygw"));
+            command.args(["--quiet", "--port", &format!("127.0.0.1:{port}"), "posix"]).arg(root.path());
+            command.env("ROOT_ACCESS_KEY", ACCESS_KEY).env("ROOT_SECRET_KEY", SECRET_KEY);
+            command
+        })
+        .await;
+        Self { url: format!("http://127.0.0.1:{port}"), root, _process: process }
     }
 
     /// Where an object lies on the disk.
@@ -108,18 +75,24 @@ impl S3Server {
     }
 }
 
-/// Little patience: tests wait for failures.
-pub fn impatient() -> Patience {
+/// As many tries as in earnest, with short pauses between them: tests wait for failures.
+pub fn patience() -> Patience {
     Patience {
-        request: Duration::from_secs(2),
+        request: Duration::from_mins(1),
         retries: 6,
         first_pause: Duration::from_millis(5),
         longest_pause: Duration::from_millis(100),
     }
 }
 
+/// For services that never answer. Nowhere else: on a busy machine an answer takes longer than this now and then, and is
+/// asked for once more.
+pub fn impatience() -> Patience {
+    Patience { request: Duration::from_secs(5), ..patience() }
+}
+
 pub fn client() -> reqwest::Client {
-    crate::replicate_support::crypto();
+    like_main();
     reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap()
 }
 
@@ -143,8 +116,12 @@ pub fn secrets() -> Secrets {
 
 /// Opens the bucket by way of a URL.
 pub async fn open(url: &str) -> Bucket {
+    open_with(url, patience()).await
+}
+
+pub async fn open_with(url: &str, patience: Patience) -> Bucket {
     let service = Service::S3(s3(url));
-    Bucket::open(&service, &secrets(), client(), layout::temporaries(), impatient()).await.unwrap()
+    Bucket::open(&service, &secrets(), client(), layout::temporaries(), patience).await.unwrap()
 }
 
 /// What is done to one request.

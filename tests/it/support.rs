@@ -8,23 +8,17 @@ pub mod objects;
 pub mod world;
 
 use std::fmt::Debug;
-use std::future::Future;
-use std::time::{Duration, Instant};
 
-/// How long anything may take: three times what is promised.
-pub const DEADLINE: Duration = Duration::from_mins(1);
+pub use crate::program::DEADLINE;
+use crate::program::Waiting;
 
-/// Waits until `look` finds something; says what it saw last where it never does.
+/// Waits until `look` finds something, as the `eventually` of all tests does; this one can be spawned with whatever is
+/// borrowed (of an `AsyncFnMut` the compiler does not see that it is `Send`).
 pub async fn eventually<T, S: Debug, F: Future<Output = Result<T, S>>>(what: &str, mut look: impl FnMut() -> F) -> T {
-    let began = Instant::now();
+    let waiting = Waiting::on(what);
     loop {
-        match look().await {
-            Ok(found) => {
-                println!("{what}: after {:.1} s", began.elapsed().as_secs_f32());
-                return found;
-            }
-            Err(seen) if began.elapsed() > DEADLINE => panic!("{what}: not within {DEADLINE:?}; last seen: {seen:#?}"),
-            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        if let Some(found) = waiting.took(look().await).await {
+            return found;
         }
     }
 }

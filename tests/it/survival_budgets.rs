@@ -73,14 +73,15 @@ fn check(what: &str, cost: Counts, budget: Counts) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_push_and_a_pull_cost_of_the_disk() {
     let Some(volume) = mount() else { return };
-    let node = Node::start(volume.path()).await;
+    let node = Node::unwatched(volume.path(), |store| store).await;
     fill(&node).await;
+    node.look().await;
     let pushed = cost(&volume, &node, push(&node, b"one more layer")).await;
     let put = cost(&volume, &node, put(&node, "v2", b"{ }")).await;
     let tag = format!("/v2/{REPOSITORY}/manifests/v1");
     let blob = format!("/v2/{REPOSITORY}/blobs/{}", Digest::sha256(&layer(3)));
     // Another process: nothing is remembered.
-    let other = Node::start(volume.path()).await;
+    let other = Node::unwatched(volume.path(), |store| store).await;
     let by_tag = cost(&volume, &other, get(&other, &tag)).await;
     let again = cost(&volume, &other, get(&other, &tag)).await;
     let of_blob = cost(&volume, &other, get(&other, &blob)).await;
@@ -126,7 +127,7 @@ async fn what_a_pull_costs_of_a_store() {
     let root = tempfile::tempdir().unwrap();
     fill(&Node::start(root.path()).await).await;
     let counted = Counted::default();
-    let node = Node::start_with(root.path(), |store| counted.over(store)).await;
+    let node = Node::unwatched(root.path(), |store| counted.over(store)).await;
     let tag = format!("/v2/{REPOSITORY}/manifests/v1");
     let blob = format!("/v2/{REPOSITORY}/blobs/{}", Digest::sha256(&layer(3)));
     for (what, path) in [("a pull by tag", &tag), ("a pull of a blob", &blob)] {
@@ -143,7 +144,7 @@ async fn what_a_pull_costs_of_a_store() {
 async fn what_a_day_on_which_nothing_happens_costs_of_a_store() {
     let root = tempfile::tempdir().unwrap();
     let counted = Counted::default();
-    let node = Node::start_with(root.path(), |store| counted.over(store)).await;
+    let node = Node::unwatched(root.path(), |store| counted.over(store)).await;
     let look = counted.of(async { node.server.poll_documents().await.unwrap() }).await;
     check_calls("a look at the store, every other second", &look, &[("Children", 1), ("Read", 1)]);
     let clock = counted.of(async { node.server.check_clock().await.unwrap() }).await;

@@ -1,5 +1,5 @@
-//! NFS, as an NFS client behaves that shows late what others did, loses answers and forgets handles (STORE: "NFS, and what is
-//! promised where").
+//! NFS, as an NFS client behaves that shows late what others did, loses answers and forgets handles (docs/explanation/storage.md,
+//! "Which filesystems").
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -160,7 +160,7 @@ fn versions_below(directory: &std::path::Path, name: &str) -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stale_handle_is_tried_again_with_a_fresh_one() {
     let Some(volume) = mount() else { return };
-    let node = Node::start(volume.path()).await;
+    let node = Node::unwatched(volume.path(), |store| store).await;
     let large = vec![7; 100_000];
     for act in [Act::Blob(REPOSITORY, LAYER), Act::Blob(REPOSITORY, &large), MANIFEST] {
         assert_eq!(act.send(&node).await, Some(StatusCode::CREATED));
@@ -177,7 +177,7 @@ async fn a_stale_handle_is_tried_again_with_a_fresh_one() {
     for path in &paths {
         let expected = node.get(path).await.unwrap();
         for times in 1..5 {
-            let other = Node::start(volume.path()).await;
+            let other = Node::unwatched(volume.path(), |store| store).await;
             stale(times);
             let answer = other.get(path).await.unwrap();
             assert_eq!((answer.status, &answer.body), (StatusCode::OK, &expected.body), "{path}, {times} times");
@@ -185,6 +185,7 @@ async fn a_stale_handle_is_tried_again_with_a_fresh_one() {
         }
     }
     for times in 1..5 {
+        node.look().await;
         stale(times);
         let new = times.to_string();
         let act = Act::Manifest { repository: REPOSITORY, tag: "latest", blob: LAYER, note: &new };

@@ -1,15 +1,15 @@
 //! Requests to registries that are processes of their own, and to whichever of them is alive.
 
-use std::fs::File;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use axum::http::Method;
 use bytes::Bytes;
 use tempfile::TempDir;
 
-use crate::replicate_support::{ADMIN_PASSWORD, crypto, eventually, free_port};
+use crate::program::{Program, eventually, free_port, like_main, regatta};
+use crate::replicate_support::ADMIN_PASSWORD;
 use crate::survival_server::{Answer, Ask};
 
 /// A client of a process that may end, or hang, at any time.
@@ -22,7 +22,7 @@ pub struct Remote {
 
 impl Remote {
     pub fn new(url: &str) -> Self {
-        crypto();
+        like_main();
         Self { http: reqwest::Client::new(), url: url.to_owned(), patience: Duration::from_mins(1) }
     }
 
@@ -78,76 +78,79 @@ impl Ask for Remote {
 
 /// A registry process on any directory, with its health apart.
 pub struct Process {
-    child: Option<Child>,
-    files: TempDir,
+    program: Program,
+    _files: TempDir,
     pub remote: Remote,
-    pub health: String,
+    health: String,
 }
 
-impl Drop for Process {
-    fn drop(&mut self) {
-        let Some(mut child) = self.child.take() else { return };
-        let _ = child.kill();
-        // While its volume hangs it does not end; the volume's end comes after this.
-        std::thread::spawn(move || child.wait());
-    }
+fn command(root: &Path, files: &TempDir, [port, health]: [u16; 2]) -> Command {
+    let mut command = regatta();
+    command
+        .arg("registry")
+        .args(["--root".as_ref(), root.as_os_str()])
+        .args(["--listen", &format!("127.0.0.1:{port}")])
+        .args(["--health-listen", &format!("127.0.0.1:{health}")])
+        .args(["--admin-password-file".as_ref(), files.path().join("password").as_os_str()])
+        .args(["--grace-seconds", "1"])
+        .env("REGATTA_LOG", "warn");
+    command
+}
+
+fn password() -> TempDir {
+    let files = tempfile::tempdir().unwrap();
+    std::fs::write(files.path().join("password"), ADMIN_PASSWORD).unwrap();
+    files
 }
 
 impl Process {
-    /// Starts it, and waits for nothing.
-    pub fn spawn(root: &Path) -> Self {
-        let files = tempfile::tempdir().unwrap();
-        let password = files.path().join("password");
-        std::fs::write(&password, ADMIN_PASSWORD).unwrap();
-        let (port, health) = (free_port(), free_port());
-        let child = Command::new(env!("CARGO_BIN_EXE_regatta"))
-            .arg("registry")
-            .args(["--root".as_ref(), root.as_os_str()])
-            .args(["--listen", &format!("127.0.0.1:{port}")])
-            .args(["--health-listen", &format!("127.0.0.1:{health}")])
-            .args(["--admin-password-file".as_ref(), password.as_os_str()])
-            .args(["--grace-seconds", "1"])
-            .env("REGATTA_LOG", "warn")
-            .stdout(Stdio::null())
-            .stderr(File::create(files.path().join("log")).unwrap())
-            .spawn()
-            .unwrap();
+    fn new(program: Program, files: TempDir, [port, health]: [u16; 2]) -> Self {
         let remote = Remote::new(&format!("http://127.0.0.1:{port}"));
-        Self { child: Some(child), files, remote, health: format!("http://127.0.0.1:{health}") }
+        Self { program, _files: files, remote, health: format!("http://127.0.0.1:{health}") }
+    }
+
+    /// Starts it, and waits for nothing: its volume may be of a kind that it never listens.
+    pub fn spawn(root: &Path) -> Self {
+        let (files, ports) = (password(), [free_port(), free_port()]);
+        Self::new(Program::spawn(&mut command(root, &files, ports)), files, ports)
     }
 
     /// Starts it, and waits until it is ready.
     pub async fn start(root: &Path) -> Self {
-        let process = Self::spawn(root);
-        eventually("the process is ready", async || match process.health("/readyz").await {
+        let files = password();
+        let (program, ports) = Program::at_free_ports(|ports| command(root, &files, ports)).await;
+        let process = Self::new(program, files, ports);
+        process.becomes_ready().await;
+        process
+    }
+
+    pub async fn becomes_ready(&self) {
+        eventually("the process is ready", async || match self.health("/readyz").await {
             Some((200, _)) => Ok(()),
             other => Err(other),
         })
         .await;
-        process
     }
 
-    /// What its health says: status and text. `None` where it does not say anything within a second.
+    /// What its health says: status and text. `None` where it does not say anything in time.
     pub async fn health(&self, path: &str) -> Option<(u16, String)> {
-        let request = self.remote.http.get(format!("{}{path}", self.health)).timeout(Duration::from_secs(1));
+        let request = self.remote.http.get(format!("{}{path}", self.health)).timeout(Duration::from_secs(10));
         let answer = request.send().await.ok()?;
         Some((answer.status().as_u16(), answer.text().await.ok()?))
     }
 
     /// What it has logged.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.files.path().join("log")).unwrap()
+        self.program.text()
     }
 
-    /// How it ended, if it has.
-    pub fn ended(&mut self) -> Option<ExitStatus> {
-        self.child.as_mut().unwrap().try_wait().unwrap()
+    /// How it ends.
+    pub async fn end(&mut self) -> ExitStatus {
+        self.program.end().await
     }
 
     /// A number from its `/proc/<pid>/status`.
     pub fn status(&self, name: &str) -> u64 {
-        let text = std::fs::read_to_string(format!("/proc/{}/status", self.child.as_ref().unwrap().id())).unwrap();
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
-        line.split_whitespace().next().unwrap().parse().unwrap()
+        self.program.status(name)
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::http::{Method, StatusCode};
 use regatta::oci::Digest;
 
+use crate::program::Waiting;
 use crate::replicate_support::Registry;
 use crate::survival_acts::Act;
 use crate::survival_history::History;
@@ -126,12 +127,14 @@ async fn every_register_is_one_variable_at_all_replicas_together() {
 /// An upload's client, who turns to another replica for every request, and asks how far it came when no answer comes.
 async fn upload(replicas: &Replicas, bytes: &[u8], random: &mut Random) -> Result<(), String> {
     let uploads = format!("/v2/{REPOSITORY}/blobs/uploads/");
-    let mut begun = None;
-    while begun.is_none() {
-        let to = replicas.any(random);
-        begun = to.ask(Method::POST, &uploads, "text/plain", bytes::Bytes::new()).await;
-    }
-    let place = begun.unwrap_or_default().header("location").to_owned();
+    let waiting = Waiting::on("an upload is begun");
+    let begun = loop {
+        let answer = replicas.any(random).ask(Method::POST, &uploads, "text/plain", bytes::Bytes::new()).await;
+        if let Some(begun) = waiting.took(answer.ok_or("no answer")).await {
+            break begun;
+        }
+    };
+    let place = begun.header("location").to_owned();
     for _ in 0..200 {
         let Some(at) = how_far(replicas, &place, random).await? else { continue };
         let to = replicas.any(random);

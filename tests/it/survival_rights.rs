@@ -4,16 +4,17 @@
 use std::time::{Duration, Instant};
 
 use axum::http::Method;
+use regatta::server::documents::POLL;
 use reqwest::StatusCode;
 use serde_json::Value;
 
+use crate::program::eventually;
 use crate::registry_support::{Fixture, document};
-use crate::replicate_support::eventually;
 
 const MANIFEST: &str = "/v2/team/app/manifests/v1";
 
-/// Twice the time between two looks at the store, and some more for a machine that is busy.
-const SOON: Duration = Duration::from_secs(8);
+/// How soon every replica knows: after two looks at the store at most.
+const SOON: Duration = POLL.saturating_mul(2);
 
 async fn with_token(replica: &Fixture, token: &str) -> StatusCode {
     replica.request("", Method::GET, MANIFEST).bearer_auth(token).send().await.unwrap().status()
@@ -28,7 +29,8 @@ async fn everywhere_soon(replicas: &[Fixture], token: &str, status: StatusCode) 
         })
         .await;
     }
-    assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
+    // A busy machine is no defect.
+    assert!(start.elapsed() < 3 * SOON, "{:?}", start.elapsed());
     for replica in replicas.iter().cycle().take(30) {
         assert_eq!(with_token(replica, token).await, status, "it was so already");
     }
@@ -38,10 +40,6 @@ async fn everywhere_soon(replicas: &[Fixture], token: &str, status: StatusCode) 
 async fn what_was_revoked_at_one_replica_is_refused_at_all_within_seconds_whatever_was_remembered() {
     let first = Fixture::start().await;
     let replicas = [first.replica().await, first.replica().await, first];
-    let watches = replicas.each_ref().map(|replica| {
-        let server = replica.server.clone();
-        tokio::spawn(async move { server.watch_store().await })
-    });
     replicas[0].push_image("team/app", "v1", b"layer").await;
     let ask = replicas[1].get("dev", "/token?service=x&scope=repository:team/app:pull").await;
     let token: Value = ask.json().await.unwrap();
@@ -56,8 +54,5 @@ async fn what_was_revoked_at_one_replica_is_refused_at_all_within_seconds_whatev
         everywhere_soon(&replicas, token, StatusCode::FORBIDDEN).await;
         later.put_access(&document(generation + 1, 1)).await.unwrap();
         everywhere_soon(&replicas, token, StatusCode::OK).await;
-    }
-    for watch in watches {
-        watch.abort();
     }
 }

@@ -21,8 +21,8 @@ use regatta::store::fs::FsStore;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use crate::registry_support::{OCI_MANIFEST, descriptor};
-use crate::replicate_support::eventually;
+use crate::program::eventually;
+use crate::registry_support::{Looks, OCI_MANIFEST, Watch, descriptor};
 
 const PASSWORD: &str = "a-password";
 
@@ -32,6 +32,8 @@ pub struct Node {
     pub registry: Registry,
     pub server: Server,
     router: Router,
+    /// Goes with the last of the clones.
+    _watch: Option<Arc<Watch>>,
 }
 
 /// Who takes requests.
@@ -82,6 +84,15 @@ impl Node {
 
     /// With something in between.
     pub async fn start_with(root: &Path, wrap: impl FnOnce(Store) -> Store) -> Self {
+        Self::open(root, wrap, Looks::Always).await
+    }
+
+    /// Where calls are counted: it looks at the store only when it is told to.
+    pub async fn unwatched(root: &Path, wrap: impl FnOnce(Store) -> Store) -> Self {
+        Self::open(root, wrap, Looks::WhenTold).await
+    }
+
+    async fn open(root: &Path, wrap: impl FnOnce(Store) -> Store, looks: Looks) -> Self {
         let root = root.to_path_buf();
         let open = move || FsStore::open(&root, layout::temporaries());
         let store = tokio::task::spawn_blocking(open).await.unwrap().unwrap();
@@ -97,7 +108,13 @@ impl Node {
             .fallback(dispatch::serve)
             .with_state(server.clone())
             .merge(regatta::server::probes::router(server.clone()));
-        Self { registry, server, router }
+        let watch = looks.at_store_of(&server).map(Arc::new);
+        Self { registry, server, router, _watch: watch }
+    }
+
+    /// Looks at the store, as whoever is watched does all the time.
+    pub async fn look(&self) {
+        self.server.poll_documents().await.unwrap();
     }
 
     /// The journal, from a cursor on.

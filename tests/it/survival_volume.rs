@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use axum::http::{Method, StatusCode};
 use bytes::Bytes;
 use regatta::oci::Digest;
+use regatta::registry::RegistryError;
 use serde_json::Value;
 
-use crate::replicate_support::eventually;
+use crate::program::eventually;
 use crate::survival_acts::{Act, wrongs};
 use crate::survival_fuse::{Faults, Volume};
 use crate::survival_ledger::{Ledger, Thing};
@@ -23,8 +24,12 @@ const LARGE: &[u8] = &[7; 100_000];
 const PUSH: Act<'static> = Act::Blob(REPOSITORY, BLOB);
 const MANIFEST: Act<'static> = Act::Manifest { repository: REPOSITORY, tag: "latest", blob: BLOB, note: "1" };
 
-/// How long a server may take to notice that its volume is not there.
+/// How long a server may take to notice that its volume is not there, or there again. Tests give three times that: a busy
+/// machine is no defect.
 const NOTICED: Duration = Duration::from_secs(10);
+
+/// How long a client waits for what is answered without the volume.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Does these; they are what is there from now on.
 async fn with(to: &impl Ask, acts: &[Act<'static>]) -> Ledger {
@@ -88,13 +93,6 @@ async fn a_full_volume_refuses_writes_with_507_serves_on_and_recovers_by_itself(
     holds(&node, &ledger).await;
 }
 
-/// Keeps what a `Process` does in the background going, for a node.
-async fn watched(volume: &Volume) -> (Node, tokio::task::JoinHandle<()>) {
-    let node = Node::start(volume.path()).await;
-    let server = node.server.clone();
-    (node, tokio::spawn(async move { server.watch_store().await }))
-}
-
 async fn becomes(node: &Node, status: StatusCode) {
     let start = Instant::now();
     eventually("the readiness is as it should be", async || {
@@ -102,7 +100,7 @@ async fn becomes(node: &Node, status: StatusCode) {
         if answer.status == status { Ok(()) } else { Err(answer) }
     })
     .await;
-    assert!(start.elapsed() < NOTICED, "{:?}", start.elapsed());
+    assert!(start.elapsed() < 3 * NOTICED, "{:?}", start.elapsed());
 }
 
 /// An upload whose bytes have come, by another node: what closes it.
@@ -119,7 +117,7 @@ async fn begun_elsewhere(volume: &Volume) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_read_is_a_failure_and_never_something_else() {
     let Some(volume) = mount() else { return };
-    let (node, watch) = watched(&volume).await;
+    let node = Node::start(volume.path()).await;
     let ledger = with(&node, &[PUSH, MANIFEST, Act::Blob(REPOSITORY, LARGE)]).await;
     let blob = Thing::Blob(REPOSITORY.into(), Digest::sha256(BLOB)).path();
     // The bytes alone: the volume is fine otherwise, and so is the server.
@@ -149,7 +147,6 @@ async fn what_cannot_be_read_is_a_failure_and_never_something_else() {
     volume.fail(Faults::default());
     becomes(&node, StatusCode::OK).await;
     holds(&node, &ledger).await;
-    watch.abort();
 }
 
 /// A mount that goes away leaves the directory that it was mounted on.
@@ -159,15 +156,22 @@ async fn a_volume_that_is_another_than_before_is_not_served() {
     let (place, other) = (volume.path().join("data"), volume.path().join("other"));
     let node = Node::start(&place).await;
     with(&node, &[PUSH]).await;
-    let server = node.server.clone();
-    let watch = tokio::spawn(async move { server.watch_store().await });
     becomes(&node, StatusCode::OK).await;
     std::fs::rename(&place, &other).unwrap();
     becomes(&node, StatusCode::SERVICE_UNAVAILABLE).await;
     std::fs::create_dir(&place).unwrap();
     Node::start(&place).await;
+    for _ in 0..2 {
+        let look = node.server.poll_documents().await;
+        assert!(matches!(look, Err(RegistryError::Replaced)), "{look:?}");
+    }
     assert_eq!(node.get("/readyz").await.unwrap().status, StatusCode::SERVICE_UNAVAILABLE);
-    watch.abort();
+}
+
+/// It says that it is, and never anything else, however late on a busy machine.
+async fn is_alive(process: &Process) {
+    let said = eventually("liveness is told", async || process.health("/healthz").await.ok_or("nothing")).await;
+    assert_eq!(said, (200, "ok\n".into()));
 }
 
 /// Many requests at once for what hangs; they are given up after a second.
@@ -194,7 +198,7 @@ async fn a_part_of_the_volume_that_hangs_stops_only_those_who_ask_for_it() {
     assert!(volume.hanging() > 0, "nobody asked for what hangs");
     holds(&process.remote, &ledger).await;
     with(&process.remote, &[Act::Blob(REPOSITORY, b"new")]).await;
-    assert_eq!(process.health("/readyz").await.unwrap().0, 200);
+    process.becomes_ready().await;
     volume.fail(Faults::default());
     eventually("what hung is served", async || process.remote.get(&path).await.filter(|a| a.body == OTHER).ok_or(()))
         .await;
@@ -208,26 +212,29 @@ async fn a_volume_that_hangs_makes_the_server_unready_and_not_dead() {
     volume.fail(Faults { hangs: Some(String::new()), ..Faults::default() });
     let start = Instant::now();
     let path = Thing::Tag(REPOSITORY.into(), "latest".into()).path();
-    while start.elapsed() < NOTICED {
+    let why = eventually("the server is not ready", async || {
         ask_in_vain(&process.remote, &path, 100).await;
-        assert_eq!(process.health("/healthz").await, Some((200, "ok\n".into())));
-    }
-    let (status, why) = process.health("/readyz").await.expect("readiness is told");
-    assert_eq!(status, 503, "{why}");
+        is_alive(&process).await;
+        match process.health("/readyz").await {
+            Some((503, why)) => Ok(why),
+            other => Err(other),
+        }
+    })
+    .await;
+    assert!(start.elapsed() < 3 * NOTICED, "{:?}", start.elapsed());
     println!("not ready: {why}; {} KiB, {} threads", process.status("VmRSS"), process.status("Threads"));
     // By now nobody is kept waiting: clients are told, and turn to a replica that has its volume.
-    let answer = process.remote.with_patience(Duration::from_secs(2)).get(&path).await.expect("an answer");
+    let patient = process.remote.with_patience(PATIENCE);
+    let answer = eventually("clients are told", async || patient.get(&path).await.ok_or("nothing")).await;
     is_error(&answer, StatusCode::SERVICE_UNAVAILABLE);
     let before = process.status("VmRSS");
     ask_in_vain(&process.remote, &path, 2_000).await;
     let grown = process.status("VmRSS").saturating_sub(before);
     assert!(grown < 100 * 1024, "{grown} KiB more");
     assert!(process.status("Threads") < 600);
+    is_alive(&process).await;
     volume.fail(Faults::default());
-    eventually("the server is ready again", async || {
-        process.health("/readyz").await.filter(|(status, _)| *status == 200).ok_or(())
-    })
-    .await;
+    process.becomes_ready().await;
     holds(&process.remote, &ledger).await;
 }
 
@@ -236,8 +243,7 @@ async fn refusal(faults: Faults) -> Option<String> {
     let volume = mount()?;
     volume.fail(faults);
     let mut process = Process::spawn(volume.path());
-    let status = eventually("the process has ended", async || process.ended().ok_or("running")).await;
-    assert!(!status.success());
+    assert!(!process.end().await.success());
     Some(process.log())
 }
 
@@ -276,9 +282,6 @@ async fn a_volume_that_hangs_at_the_start_is_named_and_waited_for() {
     })
     .await;
     volume.fail(Faults::default());
-    eventually("the process is ready", async || {
-        process.health("/readyz").await.filter(|(status, _)| *status == 200).ok_or(())
-    })
-    .await;
+    process.becomes_ready().await;
     let _ = process.remote.ask(Method::GET, "/v2/", "text/plain", Bytes::new()).await.unwrap();
 }

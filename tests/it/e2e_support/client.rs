@@ -21,7 +21,7 @@ pub struct Remote {
 
 impl Remote {
     pub fn new(url: String, user: &str, password: &str) -> Self {
-        crate::replicate_support::crypto();
+        crate::program::like_main();
         Self { url, user: user.to_owned(), password: password.to_owned(), http: reqwest::Client::new() }
     }
 

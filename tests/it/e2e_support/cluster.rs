@@ -124,7 +124,7 @@ impl Cluster {
 
     /// A client in the runtime of the test that asks.
     pub async fn client(&self) -> Client {
-        crate::replicate_support::crypto();
+        crate::program::like_main();
         let kubeconfig = Kubeconfig::read_from(&self.kubeconfig).unwrap();
         let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
         Client::try_from(config).unwrap()
