@@ -1,16 +1,6 @@
 # shellcheck shell=bash
 # The servers of the benchmark: ours, Distribution, nginx; how they are begun, what they use. Sourced by lib.sh.
 
-# One that is free now.
-free_port() {
-	local port
-	while :; do
-		port=$((20000 + RANDOM % 10000))
-		(exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
-	done
-	printf '%s' "$port"
-}
-
 # begin NAME COMMAND...: in the background, its id recorded; ended by `finish NAME`, or with the run.
 begin() {
 	local name=$1

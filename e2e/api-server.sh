@@ -28,16 +28,6 @@ background() {
 ready() { [ "$(curl --silent --max-time 2 --cacert "$1/ca.crt" "https://127.0.0.1:$2/readyz")" = ok ]; }
 ready_or_ended() { ready "$1" "$2" || gone "$1/kube-apiserver.pid"; }
 
-# One that is free now. Somebody may take it before the server does; then the server ends, and up tries another.
-free_port() {
-	local port
-	while :; do
-		port=$((20000 + RANDOM % 10000))
-		(exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
-	done
-	printf '%s' "$port"
-}
-
 start_etcd() {
 	# Sockets in DIR instead of ports: nothing to choose, nothing to collide. For clients etcd takes a whole path; for its peers,
 	# of which it has none, a name in the working directory. What it advertises is used by nobody.

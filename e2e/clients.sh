@@ -32,10 +32,9 @@ start_registry() {
 	CA=$WORK/certs/ca.crt
 	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=registry -addext subjectAltName=IP:127.0.0.1 \
 		-keyout "$WORK/tls.key" -out "$CA" 2>/dev/null
-	local port tries
+	local tries
 	for ((tries = 0; tries < 20; tries++)); do
-		port=$((20000 + RANDOM % 10000))
-		REGISTRY=127.0.0.1:$port
+		REGISTRY=127.0.0.1:$(free_port)
 		(detached "$WORK/registry.log" "$REGATTA" registry --root "$WORK/root" --listen "$REGISTRY" --tls-cert "$CA" --tls-key "$WORK/tls.key" \
 			--admin-password-file "$WORK/password") &
 		record_pid "$WORK/registry.pid" $!

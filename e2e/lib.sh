@@ -75,6 +75,18 @@ start_time() {
 	printf '%s' "${fields[19]}" # field 22 of stat is the 20th after the name
 }
 
+# free_port: one of loopback that is free now, below those that the system gives to outgoing connections, and none of those that the
+# tests' programs take (free_port of tests/it/program.rs). Somebody may take it all the same before the caller's program does: then
+# that one ends, and the caller tries another.
+free_port() {
+	local port
+	while :; do
+		port=$((20000 + RANDOM % 4000))
+		(exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
+	done
+	printf '%s' "$port"
+}
+
 # record_pid FILE PID: remember a process that this script started.
 record_pid() { printf '%s %s\n' "$2" "$(start_time "$2")" >"$1"; }
 

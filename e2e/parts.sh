@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes the parts of a real Kubernetes once, and keeps them outside the tree:
 #
+#   parts.sh kubectl        kubectl
 #   parts.sh api-server     etcd, kube-apiserver, kubectl       what the integration tests need
 #   parts.sh cluster        all of Kubernetes, CoreDNS, the pause image, and Debian's containerd and friends
 #   parts.sh helm           helm
@@ -75,7 +76,7 @@ go_build() {
 		}
 	done
 	[ ${#names[@]} -gt 0 ] || return 0
-	"$E2E/../scripts/install.sh" go
+	"$E2E/../scripts/install.sh" go ca-certificates
 	say "building ${names[*]} ($long on two cores the first time, seconds when Go has them in its cache)"
 	began=$(now_ms)
 
@@ -96,7 +97,8 @@ go_build() {
 }
 
 K=k8s.io/kubernetes/cmd
-API_SERVER=(etcd=go.etcd.io/etcd/server/v3 kube-apiserver="$K/kube-apiserver" kubectl="$K/kubectl")
+KUBECTL=(kubectl="$K/kubectl")
+API_SERVER=(etcd=go.etcd.io/etcd/server/v3 kube-apiserver="$K/kube-apiserver" "${KUBECTL[@]}")
 THE_REST=(kube-controller-manager="$K/kube-controller-manager" kube-scheduler="$K/kube-scheduler"
 	kube-proxy="$K/kube-proxy" kubelet="$K/kubelet")
 
@@ -158,6 +160,7 @@ CLIENT_PACKAGES=(openssl=openssl curl=curl jq=jq skopeo=skopeo buildah=buildah p
 
 make_target() {
 	case $1 in
+	kubectl) locked kubernetes go_build kubernetes '1 min' "${KUBECTL[@]}" ;;
 	api-server)
 		locked packages packages "${API_SERVER_PACKAGES[@]}"
 		locked kubernetes go_build kubernetes '3 min' "${API_SERVER[@]}"
@@ -202,7 +205,7 @@ make_target() {
 	esac
 }
 
-[ $# -gt 0 ] || die "say what: api-server, cluster, helm, crane, clients, slow-clients, distribution, versitygw, emulators, probe, all, or path NAME"
+[ $# -gt 0 ] || die "say what: kubectl, api-server, cluster, helm, crane, clients, slow-clients, distribution, versitygw, emulators, probe, all, or path NAME"
 if [ "$1" = path ]; then
 	shift
 	for name in "$@"; do

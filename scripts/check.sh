@@ -6,7 +6,8 @@
 . "$(dirname "${BASH_SOURCE[0]}")/../e2e/lib.sh"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-scripts/install.sh rust go cc git jq shellcheck
+# Certificates first: what comes next is fetched.
+scripts/install.sh rust go ca-certificates cc git jq shellcheck
 cargo_deny=$(scripts/install.sh cargo-deny)
 e2e/parts.sh helm
 helm=$(part helm)
@@ -69,7 +70,7 @@ step 'chart (helm template)' chart_template
 step 'generated files are what crds/ and the chart say' scripts/generate.sh --check
 step 'bans, licences, sources (cargo deny)' "$cargo_deny" --locked --all-features check --hide-inclusion-graph bans licenses sources
 step 'lints (cargo clippy, warnings denied)' cargo clippy --locked --all-targets --quiet -- -D warnings
-step 'lints with every feature (cargo clippy --all-features, warnings denied)' cargo clippy --locked --all-features --bins --quiet -- -D warnings
+step 'lints with every feature (cargo clippy --all-features, warnings denied)' cargo clippy --locked --all-features --all-targets --quiet -- -D warnings
 step 'documents of the code (cargo doc, warnings denied)' docs
 say 'not checked: advisories against dependencies, whose database is not reachable offline (cargo deny check advisories)'
 say 'generated files (crds/, the chart'"'"'s CRDs) are held against the code by a test: make test'

@@ -12,17 +12,18 @@
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 TARGET=$(realpath -m "${CARGO_TARGET_DIR:-target}")/fuzz
-HOST=$(rustc -vV | awk '$1 == "host:" { print $2 }')
-PROGRAM=$TARGET/$HOST/release/regatta-fuzz
 MEGABYTES=2048
 
 build() {
 	scripts/install.sh rust cc cxx
+	local host
+	host=$(rustc -vV | awk '$1 == "host:" { print $2 }')
+	PROGRAM=$TARGET/$host/release/regatta-fuzz
 	say 'building the fuzzer: about 6 min the first time'
 	# LLVM's coverage for libFuzzer, as cargo-fuzz asks for it; the compiler's own sanitizers want a nightly one. With --target, what
 	# runs while compiling is not instrumented.
 	RUSTFLAGS='--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-trace-compares -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table' \
-		CARGO_TARGET_DIR=$TARGET cargo build --manifest-path fuzz/Cargo.toml --release --locked --target "$HOST" --quiet
+		CARGO_TARGET_DIR=$TARGET cargo build --manifest-path fuzz/Cargo.toml --release --locked --target "$host" --quiet
 }
 
 all_targets() { sed -nE 's/^    \("([a-z-]+)", [a-z_]+\),$/\1/p' fuzz/src/targets.rs; }

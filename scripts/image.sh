@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes the container image: the static binary, then an image around it, as the archive target/image/regatta.tar (which
 # `docker load`, `podman load`, `skopeo copy docker-archive:` and `ctr images import` read). Nothing is fetched for the image
-# itself: it starts from scratch. Its name is localhost/regatta:<version>, and :latest.
+# itself: it starts from scratch. Its name is localhost/regatta:<version>.
 
 # shellcheck source-path=SCRIPTDIR source=../e2e/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../e2e/lib.sh"
@@ -35,8 +35,8 @@ revision=$(git rev-parse HEAD 2>/dev/null || printf unknown)
 
 with_docker() {
 	docker build --quiet --network none --file Containerfile --build-arg "VERSION=$version" --build-arg "REVISION=$revision" \
-		--tag "$name:$version" --tag "$name:latest" "$context" >/dev/null
-	docker save --output "$OUT/regatta.tar.part" "$name:$version" "$name:latest"
+		--tag "$name:$version" "$context" >/dev/null
+	docker save --output "$OUT/regatta.tar.part" "$name:$version"
 }
 
 # A storage of its own beside the result, of the kind that needs no kernel's help: nothing of the user's is touched.

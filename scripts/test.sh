@@ -16,4 +16,8 @@ say "tests: compiling takes about 3 min the first time, running them about 10"
 if [ ! -e /dev/fuse ]; then
 	say "there is no /dev/fuse (modprobe fuse): the tests of power cuts and of failing volumes will fail; REGATTA_WITHOUT_FUSE=1 goes without them"
 fi
+# One of the tests holds thousands of connections, both ends of each. They raise the soft limit themselves.
+files=$(ulimit -Hn)
+[ "$files" = unlimited ] || [ "$files" -ge 8192 ] ||
+	die "a process may have $files files open here, and the tests need 8192: raise the hard limit (ulimit -Hn, /etc/security/limits.conf)"
 exec cargo test --locked

@@ -22,9 +22,10 @@ CONFIGURATION=$DEMO/kubeconfig
 server() { kubectl_bare config view --minify -o 'jsonpath={.clusters[0].cluster.server}'; }
 
 prepare_stage() {
-	"$E2E/parts.sh" api-server helm
+	"$E2E/parts.sh" kubectl helm
 	local context
 	context=$(current_context) || die 'DEMO_CLUSTER=current needs a KUBECONFIG with a current context'
+	need_programs "$context"
 	[ -n "${DEMO_IMAGE:-}" ] || [[ $context == kind-* || $context == k3d-* ]] ||
 		die 'set DEMO_IMAGE (repository:tag) to where this cluster can pull the image that make image builds'
 	[ -n "${DEMO_TRUST_COMMAND:-}" ] || [[ $context == kind-* ]] ||
@@ -34,6 +35,18 @@ prepare_stage() {
 	(umask 077 && kubectl_bare config view --minify --flatten --raw >"$CONFIGURATION")
 	export KUBECONFIG=$CONFIGURATION
 }
+
+# need_programs CONTEXT: those that load the image and make the nodes trust, before anything is begun.
+need_programs() {
+	case $1 in
+	kind-*)
+		[ -n "${DEMO_IMAGE:-}" ] || need_program kind 'or set DEMO_IMAGE'
+		[ -n "${DEMO_TRUST_COMMAND:-}" ] || { need_program kind 'or set DEMO_TRUST_COMMAND' && need_program docker 'or set DEMO_TRUST_COMMAND'; }
+		;;
+	k3d-*) [ -n "${DEMO_IMAGE:-}" ] || need_program k3d 'or set DEMO_IMAGE' ;;
+	esac
+}
+need_program() { command -v "$1" >/dev/null || die "the current context is that of a cluster for which $1 is needed, and it is missing: put it into PATH, $2"; }
 
 raise_stage() {
 	local site
@@ -106,8 +119,8 @@ default_class() {
 choose_storage() {
 	STORAGE_CLASS=${DEMO_STORAGE_CLASS:-} REPLICAS=${DEMO_REPLICAS:-}
 	# Where the demo was before, a claim stays as it is.
-	if [ -s "$DEMO/storage" ]; then
-		read -r STORAGE_CLASS REPLICAS <"$DEMO/storage"
+	if [ -s "$DEMO/storage-class" ]; then
+		read -r STORAGE_CLASS REPLICAS <"$DEMO/storage-class"
 	elif [ -z "$STORAGE_CLASS" ] && [ "$REPLICAS" != 1 ]; then
 		STORAGE_CLASS=$(class_of_many_writers)
 		[ -n "$STORAGE_CLASS" ] || [ -z "$REPLICAS" ] || die "no storage class is known whose volumes many nodes can write: set DEMO_STORAGE_CLASS, or DEMO_REPLICAS=1"
@@ -117,7 +130,7 @@ choose_storage() {
 	[ -n "$STORAGE_CLASS" ] || STORAGE_CLASS=$(default_class)
 	[ -n "$STORAGE_CLASS" ] || die 'the cluster has no default storage class: set DEMO_STORAGE_CLASS'
 	if [ "$REPLICAS" = 1 ]; then ACCESS_MODE=ReadWriteOnce; else ACCESS_MODE=ReadWriteMany; fi
-	printf '%s %s\n' "$STORAGE_CLASS" "$REPLICAS" >"$DEMO/storage"
+	printf '%s %s\n' "$STORAGE_CLASS" "$REPLICAS" >"$DEMO/storage-class"
 	export STORAGE_CLASS ACCESS_MODE REPLICAS
 }
 

@@ -7,7 +7,7 @@ OWN_BYTES=8000000
 # build_images: two versions in an OCI layout, each of three layers: data that both share, a program, and data of its own. The data is
 # random, so that nothing compresses it away; it is made once, and again when the demo begins anew.
 build_images() {
-	local storage=$DEMO/storage buildah container tag
+	local storage=$DEMO/buildah buildah container tag
 	buildah=(buildah --root "$storage/root" --runroot "$storage/run" --storage-driver vfs)
 	rm -rf "$DEMO/images" "$storage"
 	mkdir -p "$DEMO/images"

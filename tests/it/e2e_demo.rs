@@ -23,21 +23,62 @@ fn the_demo_holds_at_every_step_and_leaves_nothing_behind() {
     println!("{}", succeed(&mut demo(&prefix(), "up")));
     succeed(&mut demo(&prefix(), "down"));
     assert!(!target().join(prefix()).exists(), "passwords and keys of the demo are left");
-    let left = String::from_utf8(script("cluster.sh").arg("status").output().unwrap().stdout).unwrap();
-    let cities = format!("{}-city", prefix());
-    assert!(!left.contains(&cities), "clusters of the demo are left:\n{left}");
+    let left = succeed(script("cluster.sh").arg("status"));
+    let own = format!("{}-", prefix());
+    let sites = ["hq", "province", "city"].map(|site| format!("{own}{site}"));
+    assert!(!sites.iter().any(|site| left.contains(site)), "clusters of the demo are left:\n{left}");
+}
+
+/// Takes the volumes that many nodes can write, and that nobody has, from the cluster.
+fn no_more_shared_volumes(cluster: &Cluster) {
+    let run = |arguments: &[&str]| succeed(kubectl(&cluster.kubeconfig).args(arguments));
+    let columns = "custom-columns=:.metadata.name,:.spec.storageClassName,:.status.phase";
+    let volumes = run(&["get", "persistentvolumes", "--no-headers", "-o", columns]);
+    let free = volumes.lines().filter_map(|line| match line.split_whitespace().collect::<Vec<_>>()[..] {
+        [name, "shared", "Available"] => Some(name),
+        _ => None,
+    });
+    let mut delete = vec!["delete", "persistentvolumes"];
+    delete.extend(free);
+    assert!(delete.len() > 2, "there are none:\n{volumes}");
+    run(&delete);
 }
 
 /// Leaves the cluster with no volume that many nodes can write.
 fn only_one_writer(cluster: &Cluster) {
     let run = |arguments: &[&str]| succeed(kubectl(&cluster.kubeconfig).args(arguments));
-    let shared = "jsonpath={.items[?(@.spec.storageClassName==\"shared\")].metadata.name}";
-    let names = run(&["get", "persistentvolumes", "-o", shared]);
-    let mut delete = vec!["delete", "persistentvolumes"];
-    delete.extend(names.split_whitespace());
-    run(&delete);
+    no_more_shared_volumes(cluster);
     run(&["delete", "storageclass", "shared"]);
     run(&["annotate", "--overwrite", "storageclass", "single", "storageclass.kubernetes.io/is-default-class=true"]);
+}
+
+/// The demo called `name`, on that cluster.
+fn up_on(cluster: &Cluster, name: &str, image: &str) -> Command {
+    let trust = format!("{} trust {}", in_tree("e2e/cluster.sh").display(), cluster.name);
+    let mut up = demo(name, "up");
+    up.env("DEMO_CLUSTER", "current").env("DEMO_IMAGE", image).env("DEMO_TRUST_COMMAND", trust);
+    // A list, as many people have it.
+    up.env("KUBECONFIG", format!("/nowhere:{}", cluster.kubeconfig.display()));
+    up
+}
+
+/// What it has claimed once it keeps, whatever else there is by then.
+#[test]
+fn the_demo_that_is_run_again_on_a_cluster_of_somebodys_goes_on_with_what_is_there() {
+    let archive = image_archive();
+    let cluster = Cluster::bare("again", 1);
+    let image = cluster.load(&archive);
+    let name = format!("{}-again", prefix());
+    let up = || {
+        let said = succeed(&mut up_on(&cluster, &name, &image));
+        println!("{said}");
+        assert!(said.contains("2 replica(s) a registry on storage class shared"));
+    };
+    up();
+    no_more_shared_volumes(&cluster);
+    up();
+    succeed(&mut demo(&name, "down"));
+    succeed(script("cluster.sh").args(["down", &cluster.name]));
 }
 
 #[test]
@@ -47,12 +88,7 @@ fn the_demo_holds_on_a_cluster_of_somebodys_with_one_replica_and_is_taken_down_f
     let image = cluster.load(&archive);
     only_one_writer(&cluster);
     let name = format!("{}-there", prefix());
-    let trust = format!("{} trust {}", in_tree("e2e/cluster.sh").display(), cluster.name);
-    let mut up = demo(&name, "up");
-    up.env("DEMO_CLUSTER", "current").env("DEMO_IMAGE", image).env("DEMO_TRUST_COMMAND", trust);
-    // A list, as many people have it.
-    up.env("KUBECONFIG", format!("/nowhere:{}", cluster.kubeconfig.display()));
-    let said = succeed(&mut up);
+    let said = succeed(&mut up_on(&cluster, &name, &image));
     println!("{said}");
     assert!(said.contains("1 replica(s) a registry on storage class single"));
 
