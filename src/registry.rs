@@ -36,6 +36,7 @@ use crate::clock::{Clock, TimeSource};
 use crate::store::Store;
 
 pub use error::RegistryError;
+pub use heads::Current;
 pub use identity::StoreIdentity;
 pub use journal::Journal;
 pub use layout::Register;

@@ -81,6 +81,13 @@ impl Digest {
         &self.text[self.algorithm.as_str().len() + 1..]
     }
 
+    /// The bytes whose hex digits are behind the colon.
+    pub fn bytes(&self) -> impl Iterator<Item = u8> {
+        let value = |digit: u8| if digit.is_ascii_digit() { digit - b'0' } else { digit - b'a' + 10 };
+        let (pairs, _) = self.hex().as_bytes().as_chunks();
+        pairs.iter().map(move |&[high, low]| value(high) << 4 | value(low))
+    }
+
     fn from_parts(algorithm: Algorithm, hex: &str) -> Self {
         Self { text: format!("{}:{hex}", algorithm.as_str()), algorithm }
     }
@@ -162,6 +169,15 @@ impl Hasher {
 
     /// Goes on from a state of the same algorithm; `None` where it is not one.
     pub fn resume(algorithm: Algorithm, state: &[u8]) -> Option<Self> {
+        // Behind the words is the number of blocks, least byte first. Its length in bits must not overflow: a state that
+        // says so was damaged.
+        let too_many = match algorithm {
+            Algorithm::Sha256 => state.get(38..40)?,
+            Algorithm::Sha512 => state.get(70..80)?,
+        };
+        if too_many.iter().any(|byte| *byte != 0) {
+            return None;
+        }
         match algorithm {
             Algorithm::Sha256 => Sha256::deserialize(&state.try_into().ok()?).ok().map(Self::Sha256),
             Algorithm::Sha512 => Sha512::deserialize(&state.try_into().ok()?).ok().map(Self::Sha512),
@@ -187,7 +203,23 @@ mod tests {
         assert!(format!("sha256:{}", "a".repeat(63)).parse::<Digest>().is_err());
     }
 
+    #[test]
+    fn a_state_that_counts_more_than_there_can_be_is_none() {
+        for (algorithm, highest) in [(Algorithm::Sha256, 39), (Algorithm::Sha512, 79)] {
+            let mut state = Hasher::new(algorithm).state();
+            assert!(Hasher::resume(algorithm, &state).is_some());
+            state[highest] = 1;
+            assert!(Hasher::resume(algorithm, &state).is_none());
+        }
+    }
+
     proptest! {
+        #[test]
+        fn its_bytes_are_those_of_its_hex(bytes: Vec<u8>) {
+            let digest = Digest::of(Algorithm::Sha512, &bytes);
+            prop_assert_eq!(hex::encode(digest.bytes().collect::<Vec<_>>()), digest.hex());
+        }
+
         #[test]
         fn a_hash_goes_on_from_its_written_state(a: Vec<u8>, b: Vec<u8>) {
             for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {

@@ -15,7 +15,7 @@ impl Registry {
     pub async fn blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<Meta> {
         let unknown = || RegistryError::BlobUnknown { repository: repository.clone(), digest: digest.clone() };
         let link = self.current(&Register::Link(repository.clone(), digest.clone())).await?;
-        link.filter(|head| head.is_set()).ok_or_else(unknown)?;
+        link.filter(|link| link.op.is_set()).ok_or_else(unknown)?;
         self.data(digest).await?.ok_or_else(unknown)
     }
 
@@ -23,7 +23,7 @@ impl Registry {
     pub async fn open_blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<Object> {
         let unknown = || RegistryError::BlobUnknown { repository: repository.clone(), digest: digest.clone() };
         let link = self.current(&Register::Link(repository.clone(), digest.clone())).await?;
-        link.filter(|head| head.is_readable()).ok_or_else(unknown)?;
+        link.filter(|link| link.op.is_readable()).ok_or_else(unknown)?;
         self.open_content(digest).await?.ok_or_else(unknown)
     }
 
@@ -32,7 +32,7 @@ impl Registry {
     pub async fn blob_url(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<String>> {
         let unknown = || RegistryError::BlobUnknown { repository: repository.clone(), digest: digest.clone() };
         let link = self.current(&Register::Link(repository.clone(), digest.clone())).await?;
-        link.filter(|head| head.is_readable()).ok_or_else(unknown)?;
+        link.filter(|link| link.op.is_readable()).ok_or_else(unknown)?;
         if self.data(digest).await?.is_none() {
             return Ok(None);
         }

@@ -12,13 +12,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use quick_cache::sync::Cache;
+use quick_cache::{Weighter, sync::Cache};
 
-use super::{CacheFigures, Head, Lookups, Register, Registry, Result, versions};
-use crate::store::Key;
+use super::{CacheFigures, Head, Lookups, Op, Register, Registry, Result};
+use crate::oci::{Algorithm, Digest, MediaType};
 
-/// How many heads are kept: some 700 bytes each.
-const KEPT: usize = 12_000;
+/// How many bytes of heads are kept: some 40,000 links.
+const KEPT: u64 = 10 * 1024 * 1024;
+
+/// About what a head takes beside the texts in it: its place in the cache, and what every allocation takes more.
+const OVERHEAD: u64 = 176;
 
 /// For how many registers it is kept that another writer was first: those that are being written.
 const LOST: usize = 256;
@@ -26,10 +29,31 @@ const LOST: usize = 256;
 /// For how long a head can be confirmed; versions are compacted a day after they were superseded.
 const CONFIRMED: Duration = Duration::from_hours(1);
 
+/// What readers want to know of a register's newest entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Current {
+    /// Its number.
+    pub version: u64,
+    /// See [`super::Entry::op`].
+    pub op: Op,
+    /// See [`super::Entry::digest`].
+    pub digest: Digest,
+    /// See [`super::Entry::media_type`].
+    pub media_type: Option<MediaType>,
+    /// See [`super::Entry::size`].
+    pub size: u64,
+}
+
+impl From<Head> for Current {
+    fn from(Head { version, entry }: Head) -> Self {
+        Self { version, op: entry.op, digest: entry.digest, media_type: entry.media_type, size: entry.size }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Heads {
     start: Instant,
-    cache: Cache<Register, Arc<Known>>,
+    cache: Cache<Name, Arc<Known>, BySize>,
     /// Versions that could not be landed since they were there.
     lost: Cache<Register, u64>,
     lookups: Lookups,
@@ -43,18 +67,65 @@ impl Heads {
 
 impl Default for Heads {
     fn default() -> Self {
-        Self { start: Instant::now(), cache: Cache::new(KEPT), lost: Cache::new(LOST), lookups: Lookups::default() }
+        let cache = Cache::with_weighter(16_384, KEPT, BySize);
+        Self { start: Instant::now(), cache, lost: Cache::new(LOST), lookups: Lookups::default() }
     }
 }
 
+/// A register as it is named in memory, where there are many: with its digest's bytes rather than their hex.
+type Name = Box<[u8]>;
+
+fn name(register: &Register) -> Vec<u8> {
+    let mut name = Vec::with_capacity(128);
+    match register {
+        // No tag has a colon.
+        Register::Tag(_, tag) => name.extend(b"t".iter().chain(tag.as_str().as_bytes()).chain(b":")),
+        Register::Manifest(_, digest) => with_digest(&mut name, b'm', digest),
+        Register::Link(_, digest) => with_digest(&mut name, b'l', digest),
+    }
+    name.extend_from_slice(register.repository().as_str().as_bytes());
+    name
+}
+
+/// How long a digest is, its algorithm says.
+fn with_digest(name: &mut Vec<u8>, kind: u8, digest: &Digest) {
+    let algorithm = match digest.algorithm() {
+        Algorithm::Sha256 => b'2',
+        Algorithm::Sha512 => b'5',
+    };
+    name.extend([kind, algorithm].into_iter().chain(digest.bytes()));
+}
+
+/// A head that is set, without what its register's name says already.
 #[derive(Debug)]
 struct Known {
-    head: Arc<Head>,
-    /// Where the next version would be.
-    next: Key,
-    /// Milliseconds since the process started, and since the epoch.
+    version: u64,
+    size: u64,
+    more: Option<Box<More>>,
+    /// When it was confirmed: milliseconds since the process started, and since the epoch.
     machine: AtomicU64,
     wall: AtomicU64,
+}
+
+/// What a tag or a manifest has beside.
+#[derive(Debug)]
+struct More {
+    /// What a tag points to.
+    digest: Option<Digest>,
+    media_type: Option<MediaType>,
+}
+
+#[derive(Debug, Clone)]
+struct BySize;
+
+impl Weighter<Name, Arc<Known>> for BySize {
+    fn weight(&self, name: &Name, known: &Arc<Known>) -> u64 {
+        let more = known.more.as_ref().map_or(0, |more| {
+            let digest = more.digest.as_ref().map_or(0, |digest| digest.as_str().len());
+            size_of::<More>() + digest + more.media_type.as_ref().map_or(0, |media_type| media_type.as_str().len())
+        });
+        (name.len() + more) as u64 + OVERHEAD
+    }
 }
 
 impl Heads {
@@ -66,6 +137,15 @@ impl Heads {
     /// The least version that the head is known to have.
     pub(super) fn least(&self, register: &Register) -> u64 {
         if self.lost.is_empty() { 0 } else { self.lost.get(register).unwrap_or_default() }
+    }
+
+    fn keep(&self, name: Vec<u8>, register: &Register, current: &Current, (machine, wall): (u64, u64)) {
+        let digest = register.digest().is_none().then(|| current.digest.clone());
+        let media_type = current.media_type.clone();
+        let more = (digest.is_some() || media_type.is_some()).then(|| Box::new(More { digest, media_type }));
+        let (machine, wall) = (machine.into(), wall.into());
+        let known = Known { version: current.version, size: current.size, more, machine, wall };
+        self.cache.insert(name.into_boxed_slice(), Arc::new(known));
     }
 }
 
@@ -80,30 +160,48 @@ impl Known {
         self.machine.store(machine, Ordering::Relaxed);
         self.wall.store(wall, Ordering::Relaxed);
     }
+
+    fn current(&self, register: &Register) -> Option<Current> {
+        let more = self.more.as_deref();
+        let digest = register.digest().or_else(|| more?.digest.as_ref())?.clone();
+        let media_type = more.and_then(|more| more.media_type.clone());
+        Some(Current { version: self.version, op: Op::Set, digest, media_type, size: self.size })
+    }
 }
 
 impl Registry {
-    /// The register's newest entry, as [`Registry::head`], and cheaper for what is read often.
-    pub async fn current(&self, register: &Register) -> Result<Option<Arc<Head>>> {
-        let now = self.times();
-        if let Some(known) = self.inner.heads.cache.get(register)
-            && known.is_recent(now)
-            && self.inner.store.head(&known.next).await?.is_none()
+    /// What the register's newest entry says, as [`Registry::head`], and cheaper for what is read often.
+    pub async fn current(&self, register: &Register) -> Result<Option<Current>> {
+        let (now, name, lookups) = (self.times(), name(register), &self.inner.heads.lookups);
+        if let Some(known) = self.confirmed(register, &name, now).await?
+            && let Some(current) = known.current(register)
         {
-            known.confirm(now);
-            self.inner.heads.lookups.count(true);
-            return Ok(Some(Arc::clone(&known.head)));
+            lookups.count(true);
+            return Ok(Some(current));
         }
-        self.inner.heads.lookups.count(false);
-        let Some(head) = self.head(register).await?.map(Arc::new) else { return Ok(None) };
-        if head.is_set() {
+        lookups.count(false);
+        let Some(current) = self.head(register).await?.map(Current::from) else { return Ok(None) };
+        if current.op.is_set() {
             // The times are those from before the look: what is kept may be older than its times, never younger.
-            let next = register.key().join(versions::name(head.version + 1));
-            let (machine, wall) = (AtomicU64::new(now.0), AtomicU64::new(now.1));
-            let known = Known { head: Arc::clone(&head), next, machine, wall };
-            self.inner.heads.cache.insert(register.clone(), Arc::new(known));
+            self.inner.heads.keep(name, register, &current, now);
         }
-        Ok(Some(head))
+        Ok(Some(current))
+    }
+
+    /// Whether the register is in memory, and still set. Where it is not there, nothing is said.
+    pub(super) async fn is_known_set(&self, register: &Register) -> Result<bool> {
+        Ok(self.confirmed(register, &name(register), self.times()).await?.is_some())
+    }
+
+    async fn confirmed(&self, register: &Register, name: &[u8], now: (u64, u64)) -> Result<Option<Arc<Known>>> {
+        let Some(known) = self.inner.heads.cache.get(name).filter(|known| known.is_recent(now)) else {
+            return Ok(None);
+        };
+        if self.inner.store.head(&register.version_key(known.version + 1)).await?.is_some() {
+            return Ok(None);
+        }
+        known.confirm(now);
+        Ok(Some(known))
     }
 
     fn times(&self) -> (u64, u64) {

@@ -238,6 +238,27 @@ impl Register {
         }
     }
 
+    /// What it is named by, unless it is a tag.
+    pub fn digest(&self) -> Option<&Digest> {
+        match self {
+            Self::Tag(..) => None,
+            Self::Manifest(_, digest) | Self::Link(_, digest) => Some(digest),
+        }
+    }
+
+    /// The tag, if it is one.
+    pub fn into_tag(self) -> Option<Tag> {
+        match self {
+            Self::Tag(_, tag) => Some(tag),
+            Self::Manifest(..) | Self::Link(..) => None,
+        }
+    }
+
+    /// One of its versions.
+    pub fn version_key(&self, number: u64) -> Key {
+        self.key().join(super::versions::name(number))
+    }
+
     /// The directory of its versions.
     pub fn key(&self) -> Key {
         match self {

@@ -119,38 +119,28 @@ impl<'a> Incoming<'a> {
 impl Registry {
     /// What a reference is, if it is set: what HEAD answers.
     pub async fn manifest(&self, repository: &RepositoryName, reference: &Reference) -> Result<Stored> {
-        self.find(repository, reference, Head::is_set).await
+        self.find(repository, reference, Op::is_set).await
     }
 
     /// What a reference is, with its bytes; by digest also when it is condemned.
     pub async fn open_manifest(&self, repository: &RepositoryName, reference: &Reference) -> Result<(Stored, Object)> {
-        let stored = self.find(repository, reference, Head::is_readable).await?;
+        let stored = self.find(repository, reference, Op::is_readable).await?;
         let object = self.open_content(&stored.digest).await?;
         Ok((stored, object.ok_or_else(|| tags::unknown(repository, reference.clone()))?))
     }
 
-    async fn find(
-        &self,
-        repository: &RepositoryName,
-        reference: &Reference,
-        good: fn(&Head) -> bool,
-    ) -> Result<Stored> {
-        let register = match reference {
-            Reference::Tag(tag) => Register::Tag(repository.clone(), tag.clone()),
-            Reference::Digest(digest) => Register::Manifest(repository.clone(), digest.clone()),
+    async fn find(&self, repository: &RepositoryName, reference: &Reference, good: fn(Op) -> bool) -> Result<Stored> {
+        let (register, good): (_, fn(Op) -> bool) = match reference {
+            Reference::Tag(tag) => (Register::Tag(repository.clone(), tag.clone()), Op::is_set),
+            Reference::Digest(digest) => (Register::Manifest(repository.clone(), digest.clone()), good),
         };
-        let good = |head: &Head| match reference {
-            Reference::Tag(_) => head.is_set(),
-            Reference::Digest(_) => good(head),
-        };
-        let head = self.current(&register).await?.filter(|head| good(head));
-        let head = head.ok_or_else(|| tags::unknown(repository, reference.clone()))?;
-        let entry = &head.entry;
-        let media_type = entry.media_type.clone().unwrap_or_else(MediaType::oci_manifest);
+        let current = self.current(&register).await?.filter(|current| good(current.op));
+        let current = current.ok_or_else(|| tags::unknown(repository, reference.clone()))?;
+        let media_type = current.media_type.unwrap_or_else(MediaType::oci_manifest);
         if media_type.is_schema_1() {
             return Err(RegistryError::Schema1 { repository: repository.clone(), reference: reference.clone() });
         }
-        Ok(Stored { digest: entry.digest.clone(), media_type, size: entry.size })
+        Ok(Stored { digest: current.digest, media_type, size: current.size })
     }
 
     /// Puts a manifest and sets its tags.

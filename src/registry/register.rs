@@ -34,6 +34,19 @@ impl Op {
             Self::Condemn => "con",
         }
     }
+
+    /// Whether the register is set: neither deleted nor condemned.
+    pub fn is_set(self) -> bool {
+        self == Self::Set
+    }
+
+    /// Whether GET serves it: set or condemned.
+    pub fn is_readable(self) -> bool {
+        match self {
+            Self::Set | Self::Condemn => true,
+            Self::Delete => false,
+        }
+    }
 }
 
 /// Why an entry was written.
@@ -90,17 +103,14 @@ pub struct Head {
 }
 
 impl Head {
-    /// Whether the register is set: neither deleted nor condemned.
+    /// See [`Op::is_set`].
     pub fn is_set(&self) -> bool {
-        self.entry.op == Op::Set
+        self.entry.op.is_set()
     }
 
-    /// Whether GET serves it: set or condemned.
+    /// See [`Op::is_readable`].
     pub fn is_readable(&self) -> bool {
-        match self.entry.op {
-            Op::Set | Op::Condemn => true,
-            Op::Delete => false,
-        }
+        self.entry.op.is_readable()
     }
 }
 

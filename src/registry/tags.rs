@@ -16,23 +16,37 @@ impl Registry {
         last: Option<&str>,
         limit: usize,
     ) -> Result<(Vec<Tag>, bool)> {
-        self.require(repository).await?;
+        let (tags, more) = self.set_tags(repository, last, limit).await?;
+        // Only what was pushed to has any.
+        if tags.is_empty() && !more {
+            self.require(repository).await?;
+        }
+        Ok((tags, more))
+    }
+
+    async fn set_tags(
+        &self,
+        repository: &RepositoryName,
+        last: Option<&str>,
+        limit: usize,
+    ) -> Result<(Vec<Tag>, bool)> {
         let mut tags = Vec::new();
         let mut after = last.map(|last| format!("{last}!/"));
         loop {
             let names = self.tag_names(repository, after.as_deref()).await?;
-            for tag in &names {
-                if !self.is_set(&Register::Tag(repository.clone(), tag.clone()).key()).await? {
+            after = names.last().filter(|_| names.len() == PAGE).map(|tag| format!("{tag}!/"));
+            for tag in names {
+                let register = Register::Tag(repository.clone(), tag);
+                if !self.is_known_set(&register).await? && !self.is_set(&register.key()).await? {
                     continue;
                 }
                 if tags.len() == limit {
                     return Ok((tags, true));
                 }
-                tags.push(tag.clone());
+                tags.extend(register.into_tag());
             }
-            match names.last() {
-                Some(tag) if names.len() == PAGE => after = Some(format!("{tag}!/")),
-                Some(_) | None => return Ok((tags, false)),
+            if after.is_none() {
+                return Ok((tags, false));
             }
         }
     }

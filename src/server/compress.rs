@@ -10,10 +10,10 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 /// An answer with this body, compressed if the client takes that. Says in any case that it depends on that.
-pub fn respond(headers: &HeaderMap, body: String) -> Response {
-    let packed = accepts_gzip(headers).then(|| gzip(body.as_bytes())).flatten();
+pub fn respond(headers: &HeaderMap, body: Bytes) -> Response {
+    let packed = accepts_gzip(headers).then(|| gzip(&body)).flatten();
     let is_packed = packed.is_some();
-    let mut response = Response::new(packed.unwrap_or_else(|| body.into()).into());
+    let mut response = Response::new(packed.unwrap_or(body).into());
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     if is_packed {
         response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));

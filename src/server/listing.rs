@@ -2,18 +2,27 @@
 
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 
 use super::dispatch::Call;
 use super::{Fault, compress};
 use crate::auth::{Identity, Permission};
-use crate::oci::{Digest, ErrorCode, Invalid, MediaType, RepositoryName};
+use crate::oci::{Digest, ErrorCode, Invalid, MediaType, RepositoryName, Tag};
 use crate::registry::referrers::Wanted;
+use crate::registry::register::to_json;
 
 /// The most names of one page, and how many there are where a client does not say.
 const PAGE: usize = 1_000;
 
 const FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");
+
+/// distribution-spec, "Listing Tags".
+#[derive(Serialize)]
+struct Tags<'a> {
+    name: &'a RepositoryName,
+    tags: &'a [Tag],
+}
 
 /// `/v2/<name>/tags/list`
 pub async fn tags(call: &Call, name: &RepositoryName) -> Result<Response, Fault> {
@@ -23,7 +32,7 @@ pub async fn tags(call: &Call, name: &RepositoryName) -> Result<Response, Fault>
     let last = call.query("last").filter(|last| !last.is_empty());
     let (tags, more) = call.server.registry().tags(name, last.as_deref(), limit).await?;
     let next = tags.last().filter(|_| more).map(|last| format!("/v2/{name}/tags/list?n={limit}&last={last}"));
-    Ok(page(call, &json!({ "name": name, "tags": tags }), next))
+    Ok(page(call, &Tags { name, tags: &tags }, next))
 }
 
 /// `/v2/_catalog`: what the caller may list, and nothing of what he may not.
@@ -123,8 +132,8 @@ fn limit(call: &Call) -> Result<usize, Fault> {
     }
 }
 
-fn page(call: &Call, body: &Value, next: Option<String>) -> Response {
-    let mut response = compress::respond(&call.parts.headers, body.to_string());
+fn page(call: &Call, body: &impl Serialize, next: Option<String>) -> Response {
+    let mut response = compress::respond(&call.parts.headers, to_json(body));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let link = next.and_then(|next| HeaderValue::try_from(format!("<{next}>; rel=\"next\"")).ok());

@@ -35,7 +35,7 @@ impl Ord for Ordered {
 impl<'a> Smallest<'a> {
     /// At most `limit` of those after `after`.
     pub(super) fn new(after: Option<&'a str>, limit: usize) -> Self {
-        Self { after, limit, heap: BinaryHeap::with_capacity(limit.min(1024) + 1) }
+        Self { after, limit, heap: BinaryHeap::new() }
     }
 
     /// Shows it one.
