@@ -90,8 +90,9 @@ objects() {
 }
 
 operator_section() {
-	local each
+	local each reckoned
 	each=$(awk -v a="$(median memory all peak)" -v b="$(median memory none resident)" -v n=$((5 * OPERATOR_OBJECTS)) 'BEGIN { printf "%.6g", 1000 * (a - b) / n }')
+	reckoned=$(awk -v a="$(median memory none resident)" -v e="$each" 'BEGIN { printf "%.0f", a + 10 * e }')
 	cat <<-MD
 		## The operator's memory
 
@@ -104,8 +105,10 @@ operator_section() {
 		| none | $(short "$(median memory none resident)") | |
 		| $((5 * OPERATOR_OBJECTS)) | $(short "$(median memory all resident)") | $(short "$(median memory all peak)") |
 
-		The mark is 64 MB with 10,000 objects. That many were not tried; with $((5 * OPERATOR_OBJECTS)) it is $(verdict "$(median memory all peak)" le 64), and at the $(short "$each") kB that each of these takes with its children
-		10,000 would take about $(awk -v a="$(median memory none resident)" -v e="$each" 'BEGIN { printf "%.0f", a + 10 * e }') MB. All objects had a status for their present generation $(short "$(median seconds all observed)") s after \`kubectl apply\`
-		began (which takes part of that itself); the operator had used $(short "$(median cpu all seconds)") CPU-s by then.
+		All objects had a status for their present generation $(short "$(median seconds all observed)") s after \`kubectl apply\` began (which takes part of that itself); the operator had used $(short "$(median cpu all seconds)") CPU-s by then.
+
+		| mark | figure | |
+		|---|---|---|
+		| operator with 10,000 objects: at most 64 MB | about $reckoned MB, reckoned from the $(short "$each") kB that each object takes with its children; so many were not tried | $(verdict "$reckoned" le 64) |
 	MD
 }
