@@ -49,6 +49,9 @@ pub enum ManifestError {
     /// Not JSON, or a known field of another shape.
     #[error("the manifest cannot be read: {0}")]
     Malformed(#[from] serde_json::Error),
+    /// JSON is UTF-8 (RFC 8259, section 8.1), in what is not looked at too: its readers are to be able to read it.
+    #[error("the manifest is not UTF-8: {0}")]
+    NotUtf8(#[from] std::str::Utf8Error),
     /// Docker's schema 1.
     #[error("Docker schema 1 manifests are not supported; push the image again with a current client")]
     Schema1,
@@ -101,7 +104,7 @@ impl Manifest {
         if is_deeper_than(DEEPEST, bytes) {
             return Err(ManifestError::TooDeep);
         }
-        let raw: Raw = serde_json::from_slice(bytes)?;
+        let raw: Raw = serde_json::from_str(std::str::from_utf8(bytes)?)?;
         let media_type = media_type(content_type, raw.media_type.as_deref())?;
         check_schema_version(&media_type, raw.schema_version)?;
         if raw.manifests.is_some() && (raw.layers.is_some() || raw.config.is_some()) {

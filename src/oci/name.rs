@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::{Digest, Invalid, text_type};
 
 /// The name of a repository: path components of `[a-z0-9]+` with separators `.`, `_`, `__` or dashes between, joined
-/// by `/`; at most 255 characters, so that every name is a path on every filesystem.
+/// by `/`; at most 255 characters, and 254 a component, so that every name is a path on every filesystem: stores put
+/// one character behind it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct RepositoryName(String);
@@ -15,6 +16,9 @@ pub struct RepositoryName(String);
 impl RepositoryName {
     /// The most characters of a name.
     pub const MAX_LENGTH: usize = 255;
+
+    /// The most characters of a component.
+    pub const MAX_COMPONENT: usize = 254;
 
     /// The name.
     pub fn as_str(&self) -> &str {
@@ -35,6 +39,9 @@ impl FromStr for RepositoryName {
         let invalid = |why| Invalid::new("repository name", text, why);
         if text.len() > Self::MAX_LENGTH {
             return Err(invalid("at most 255 characters"));
+        }
+        if text.split('/').any(|component| component.len() > Self::MAX_COMPONENT) {
+            return Err(invalid("at most 254 characters between two `/`"));
         }
         if !text.split('/').all(is_component) {
             return Err(invalid(
@@ -147,7 +154,12 @@ mod tests {
         {
             assert!(bad.parse::<RepositoryName>().is_err(), "{bad}");
         }
-        assert!("a".repeat(255).parse::<RepositoryName>().is_ok());
+        assert!("a".repeat(254).parse::<RepositoryName>().is_ok());
+        assert!(
+            "a".repeat(255).parse::<RepositoryName>().is_err(),
+            "the catalog's key of it is a longer name than there may be"
+        );
+        assert!(format!("{}/{}", "a".repeat(127), "b".repeat(127)).parse::<RepositoryName>().is_ok());
         assert!("a".repeat(256).parse::<RepositoryName>().is_err());
     }
 
