@@ -13,15 +13,16 @@
 #   apply               from `kubectl apply` of a Registry to the first accepted push          1 min
 #   operator            the operator's memory with 100 objects of each kind                    1 min
 #   replication         seconds and requests of a copy, beside crane and skopeo                1 min
+#   demo                seconds and requests of an image on its way through the demo's sites   1 min
 #
-# It needs what `make image` makes, two cores, 10 GB of disk with two million inodes, and root for `apply` (and to drop the system's
+# It needs what `make image` makes, two cores, 10 GB of disk with two million inodes, and root for `apply` and `demo` (and to drop the system's
 # caches where something is measured cold). What it starts, it ends. Nothing else should be at work on the machine; how much was is
 # written beside the figures. BENCH_QUICK=1 only tries the harness, with small sizes, and leaves the document alone.
 
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 DOCUMENT=$ROOT/docs/performance.md
-PARTS=(serving pushing tokens zipf listing weight apply operator replication)
+PARTS=(serving pushing tokens zipf listing weight apply operator replication demo)
 for part in "${PARTS[@]}"; do
 	# shellcheck source=/dev/null
 	. "$BENCHES/$part.sh"
@@ -33,6 +34,7 @@ on_exit() {
 	scratch_end || true
 	apply_cleanup || true
 	operator_cleanup || true
+	demo_cleanup || true
 	rm -rf "$WORK"
 	exit "$code"
 }

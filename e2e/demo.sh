@@ -203,15 +203,34 @@ run_pod() {
 	YAML
 }
 
+# written SITE: how many requests have brought contents to the registry of a site so far, as its pods count them.
+written() {
+	local pod
+	for pod in $(at "$1" get pods --selector "regatta.dev/registry=$1,app.kubernetes.io/component=registry" --output 'jsonpath={.items[*].metadata.name}'); do
+		kubectl_at "$1" get --raw "/api/v1/namespaces/$(namespace "$1")/pods/$pod:9090/proxy/metrics"
+	done | awk '/^regatta_registry_requests_total[{]/ && /route="(upload|manifest)"/ && /method="(POST|PATCH|PUT)"/ { n += $NF } END { print n + 0 }'
+}
+
+# figure NAME VALUE: for whoever measures (benches/demo.sh).
+figure() { printf '%s %s\n' "$1" "$2" >>"$DEMO/figures"; }
+
 # Through every site; a tag is there when its digest is.
 follow_tag() {
-	local tag=$1 digest site began
+	local tag=$1 digest site began requests
+	local -A before
 	digest=$(skopeo inspect --format '{{.Digest}}' "oci:$DEMO/images:$tag")
+	for site in province city; do before[$site]=$(written "$site"); done
 	push "$tag"
 	began=$(now_ms)
 	within 120 "shop/demo:$tag is in the province" has_digest province "$tag" "$digest"
 	within 120 "shop/demo:$tag is in the city" has_digest city "$tag" "$digest"
 	SECONDS_TO_CITY=$(since "$began")
+	figure "seconds-$tag" "$SECONDS_TO_CITY"
+	for site in province city; do
+		requests=$(($(written "$site") - before[$site]))
+		figure "requests-$tag-$site" "$requests"
+		told "$(called "$site") was sent it in $requests requests"
+	done
 	for site in "${SITES[@]}"; do
 		has_digest "$site" "$tag" "$digest" || die "at $(called "$site") the digest is '$(digest_at "$site" "$tag")', and $digest was pushed"
 	done
@@ -290,6 +309,7 @@ up() {
 	quietly build_images
 	told "in $DEMO/images"
 
+	rm -f "$DEMO/figures"
 	doing 'pushing shop/demo:v1 to headquarters, as the developer dora'
 	follow_tag v1
 	told "from headquarters to the city in $SECONDS_TO_CITY s"
