@@ -1,7 +1,8 @@
 //! Names of conditions and of their reasons: documented constants, because people and programs match on them.
 //!
-//! Polarity: `Ready`, `AccessInForce`, `StoreConsistent`, `LastRunSucceeded` and `Synced` are good when True; `Reconciling` and `Stalled`
-//! are there, and True, only while something is going on or a person must act, as kstatus reads them.
+//! Polarity: `Ready`, `AccessInForce`, `StoreConsistent`, `LastRunSucceeded` and `Synced` are good when True;
+//! `Reconciling` and `Stalled` are there, and True, only while something is going on or a person must act, as kstatus
+//! reads them.
 
 /// The object was accepted and what it asks for is set up.
 pub const READY: &str = "Ready";
@@ -11,7 +12,8 @@ pub const RECONCILING: &str = "Reconciling";
 pub const STALLED: &str = "Stalled";
 /// Registry: every serving pod acknowledged the newest access document.
 pub const ACCESS_IN_FORCE: &str = "AccessInForce";
-/// Registry: each pod sees at once what another one wrote. There, and False, only where the volume's mount says otherwise.
+/// Registry: each pod sees at once what another one wrote. There, and False, only where the volume's mount says
+/// otherwise.
 pub const STORE_CONSISTENT: &str = "StoreConsistent";
 /// GarbageCollection: how the last run ended.
 pub const LAST_RUN_SUCCEEDED: &str = "LastRunSucceeded";
@@ -82,7 +84,7 @@ pub mod reason {
     pub const COMPARING: &str = "Comparing";
     /// A run is under way.
     pub const RUNNING: &str = "Running";
-    /// The pod of a run does not start.
+    /// Pods do not start: those of a run, or of a registry.
     pub const NOT_STARTED: &str = "NotStarted";
     /// The last run failed.
     pub const RUN_FAILED: &str = "RunFailed";

@@ -30,8 +30,6 @@ use super::references::LocalRef;
     printcolumn = r#"{"name":"Age", "type":"date", "jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("self.mode == 'ReadOnly' || duration(self.undeleteWindow) >= duration('6h')")
-    .message("spec.undeleteWindow must be at least 6h unless spec.mode is ReadOnly"))]
 pub struct GarbageCollectionSpec {
     /// The Registry to collect.
     pub registry_ref: LocalRef,
@@ -46,14 +44,14 @@ pub struct GarbageCollectionSpec {
     /// What is younger than this is never touched. Such as 24h or 1h30m.
     #[serde(default = "a_day")]
     #[schemars(length(min = 2, max = 32))]
-    #[x_kube(validation = Rule::new("self.matches('^([0-9]+h)?([0-9]+m)?([0-9]+s)?$')")
-        .message("spec.gracePeriod must be a duration such as 24h, 1h30m or 0s"))]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]{1,5}h)?([0-9]{1,7}m)?([0-9]{1,9}s)?$')")
+        .message("spec.gracePeriod must be a duration such as 24h, 1h30m or 0s, of at most 99999h"))]
     pub grace_period: String,
     /// What was condemned stays in the trash for so long before it is removed.
     #[serde(default = "a_day")]
     #[schemars(length(min = 2, max = 32))]
-    #[x_kube(validation = Rule::new("self.matches('^([0-9]+h)?([0-9]+m)?([0-9]+s)?$')")
-        .message("spec.undeleteWindow must be a duration such as 24h, 1h30m or 0s"))]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]{1,5}h)?([0-9]{1,7}m)?([0-9]{1,9}s)?$')")
+        .message("spec.undeleteWindow must be a duration such as 24h, 1h30m or 0s, of at most 99999h"))]
     pub undelete_window: String,
     /// While true no run is started.
     #[serde(default)]

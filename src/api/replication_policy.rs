@@ -129,10 +129,14 @@ pub struct FilterSpec {
             .message("each of spec.filters.repositories must be a glob that a repository path can fit, such as shop/** or */base: components of a-z, 0-9, '.', '_', '-', '*', '**' and '?', that begin and end with a letter, a digit, '*' or '?', separated by single '/'"),
     )]
     pub repositories: Vec<String>,
-    /// Globs over tags.
+    /// Globs over tags: `*` any characters, `?` one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 256), regex(pattern = r"^[A-Za-z0-9._*?-]+$")))]
-    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[x_kube(
+        merge_strategy = ListMerge::Set,
+        validation = Rule::new("self.all(g, g.matches('^[A-Za-z0-9_*?]') && !g.contains('***'))")
+            .message("each of spec.filters.tags must be a glob that a tag can fit, such as v1.* or latest: it begins with a letter, a digit, '_', '*' or '?', and has no more than two '*' in a row"),
+    )]
     pub tags: Vec<String>,
 }
 
