@@ -5,7 +5,7 @@
 //! force and its UID, so that an object of the same name made meanwhile is refused by the API server. Secrets,
 //! claims and Jobs are made by POST alone.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Mutex;
@@ -18,7 +18,7 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::context::{Context, lock};
+use super::context::{Context, forget, lock};
 use super::failure::Failure;
 use super::labels::MANAGER;
 use crate::api::conditions::reason;
@@ -26,7 +26,8 @@ use crate::api::conditions::reason;
 /// What was applied, and what the object looked like afterwards.
 #[derive(Debug, Default)]
 pub struct Applied {
-    seen: Mutex<HashMap<String, Print>>,
+    // The keys begin with the owner's UID.
+    seen: Mutex<BTreeMap<String, Print>>,
 }
 
 /// What was asked for, and which state of the object answered it.
@@ -145,7 +146,7 @@ pub async fn prune<K: Child>(context: &Context, owner: &Owner, name: &str) -> Re
 }
 
 fn key<K: Resource<DynamicType = ()>>(owner: &Owner, name: &str) -> String {
-    format!("{}/{}/{name}", K::kind(&()), owner.namespace)
+    format!("{}/{}/{name}", owner.reference.uid, K::kind(&()))
 }
 
 fn hash_of(body: &serde_json::Value) -> u64 {
@@ -172,6 +173,11 @@ fn state_of(meta: &ObjectMeta) -> u64 {
 }
 
 impl Applied {
+    /// The owner of this UID is gone.
+    pub fn forget(&self, uid: &str) {
+        forget(&mut lock(&self.seen), uid);
+    }
+
     fn is_current(&self, key: &str, wanted: u64, meta: &ObjectMeta) -> bool {
         let print = Print { wanted, uid: meta.uid.clone(), state: state_of(meta) };
         lock(&self.seen).get(key) == Some(&print)
@@ -180,5 +186,27 @@ impl Applied {
     fn note(&self, key: String, wanted: u64, meta: &ObjectMeta) {
         let print = Print { wanted, uid: meta.uid.clone(), state: state_of(meta) };
         lock(&self.seen).insert(key, print);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::Service;
+
+    use super::*;
+    use crate::api::Registry;
+    use crate::operator::labels::owner_reference;
+
+    #[test]
+    fn children_of_an_owner_that_is_gone_are_forgotten() {
+        let owner = |uid| Owner { namespace: "ns".to_owned(), reference: owner_reference::<Registry>("hq", uid) };
+        let (applied, meta) = (Applied::default(), ObjectMeta::default());
+        for uid in ["a", "b"] {
+            applied.note(key::<Service>(&owner(uid), "one"), 1, &meta);
+            applied.note(key::<Service>(&owner(uid), "two"), 1, &meta);
+        }
+        applied.forget("a");
+        assert_eq!(lock(&applied.seen).len(), 2);
+        assert!(applied.is_current(&key::<Service>(&owner("b"), "one"), 1, &meta));
     }
 }

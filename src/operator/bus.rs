@@ -19,6 +19,7 @@ pub struct Bus {
     bindings: UnboundedSender<ObjectRef<Guarded<RoleBinding>>>,
     policies: UnboundedSender<ObjectRef<Guarded<ReplicationPolicy>>>,
     collections: UnboundedSender<ObjectRef<Guarded<GarbageCollection>>>,
+    gone: UnboundedSender<String>,
 }
 
 /// The other ends.
@@ -38,6 +39,8 @@ pub struct Queues {
     pub policies: UnboundedReceiver<ObjectRef<Guarded<ReplicationPolicy>>>,
     /// Garbage collections.
     pub collections: UnboundedReceiver<ObjectRef<Guarded<GarbageCollection>>>,
+    /// UIDs of objects that are gone.
+    pub gone: UnboundedReceiver<String>,
 }
 
 /// A bus and its queues.
@@ -49,6 +52,7 @@ pub fn bus() -> (Bus, Queues) {
     let (bindings, for_bindings) = unbounded();
     let (policies, for_policies) = unbounded();
     let (collections, for_collections) = unbounded();
+    let (gone, for_gone) = unbounded();
     let queues = Queues {
         registries: for_registries,
         access: for_access,
@@ -57,8 +61,9 @@ pub fn bus() -> (Bus, Queues) {
         bindings: for_bindings,
         policies: for_policies,
         collections: for_collections,
+        gone: for_gone,
     };
-    (Bus { registries, access, edges, projects, bindings, policies, collections }, queues)
+    (Bus { registries, access, edges, projects, bindings, policies, collections, gone }, queues)
 }
 
 // A closed queue means that the operator is ending: there is nobody left to tell.
@@ -96,5 +101,10 @@ impl Bus {
     /// Look at this GarbageCollection.
     pub fn collection(&self, namespace: &str, name: &str) {
         let _ = self.collections.unbounded_send(ObjectRef::new(name).within(namespace));
+    }
+
+    /// The object of this UID is gone: nothing of it need be remembered.
+    pub fn gone(&self, uid: String) {
+        let _ = self.gone.unbounded_send(uid);
     }
 }

@@ -5,6 +5,7 @@
 
 mod pump;
 mod routes;
+mod seen;
 mod slim;
 
 use std::ops::Deref;

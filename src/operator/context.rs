@@ -2,7 +2,7 @@
 //!
 //! Nothing here must survive the process: what must is in the cluster or in the registries' own stores.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,9 +25,6 @@ use super::reach::Reach;
 use super::registry::rolling::Rolling;
 use super::replication_policy::drift::DriftBoard;
 use super::settings::Settings;
-
-/// For how long something that is missing may still be on its way.
-const PATIENCE: Duration = Duration::from_mins(2);
 
 /// The longest pause between two looks.
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
@@ -66,9 +63,10 @@ pub struct Context {
     pub(super) rolling: Rolling,
     /// Told when this process must end.
     pub(super) fatal: watch::Sender<Option<String>>,
-    missing: Mutex<HashMap<String, Missing>>,
-    attempts: Mutex<HashMap<String, u32>>,
-    written: Mutex<HashMap<String, Instant>>,
+    // The keys of these begin with an object's UID.
+    missing: Mutex<BTreeMap<String, Missing>>,
+    attempts: Mutex<BTreeMap<String, u32>>,
+    written: Mutex<BTreeMap<String, Instant>>,
 }
 
 /// Since when something has been missing.
@@ -124,13 +122,13 @@ impl Context {
         self.fatal.send_replace(Some(why.to_owned()));
     }
 
-    /// Something that the spec names is missing: again from 1 s, doubling to 5 min; a person's business after 2 min.
-    /// `key` names the object and what it lacks.
+    /// Something that the spec names is missing: again from 1 s, doubling to 5 min; a person's business after a while.
+    /// `key` is the object's UID and what it lacks.
     pub(super) fn missing(&self, key: &str, reason: &'static str, message: String) -> Failure {
         let mut missing = lock(&self.missing);
         let entry = missing.entry(key.to_owned()).or_insert(Missing { since: Instant::now(), looks: 0 });
         entry.looks += 1;
-        if entry.since.elapsed() < PATIENCE {
+        if entry.since.elapsed() < self.settings.patience {
             Failure::Waiting { after: pause(entry.looks), reason, message }
         } else {
             Failure::Stalled { reason, message }
@@ -164,6 +162,46 @@ impl Context {
     /// The status of this object was written now.
     pub(super) fn note_written(&self, key: &str) {
         lock(&self.written).insert(key.to_owned(), Instant::now());
+    }
+
+    /// An object is gone: what is remembered of it is of no use to anybody any more.
+    pub(super) fn forget(&self, uid: &str) {
+        if uid.is_empty() {
+            return;
+        }
+        // Without `..`: what is added here and grows with the number of objects must be forgotten too.
+        let Self {
+            client: _,
+            settings: _,
+            caches: _,
+            bus: _,
+            recorder: _,
+            metrics: _,
+            holder: _,
+            access,
+            published,
+            terms,
+            edges,
+            drift,
+            reach,
+            applied,
+            // The turn is that of one registry, and passed on when it is gone.
+            rolling: _,
+            fatal: _,
+            missing,
+            attempts,
+            written,
+        } = self;
+        access.forget(uid);
+        published.forget(uid);
+        terms.forget(uid);
+        edges.forget(uid);
+        drift.forget(uid);
+        reach.forget(uid);
+        applied.forget(uid);
+        forget(&mut lock(missing), uid);
+        forget(&mut lock(attempts), uid);
+        forget(&mut lock(written), uid);
     }
 
     /// When to look again if nothing happens: about the resync, never all at once.
@@ -203,6 +241,15 @@ fn jitter(duration: Duration) -> Duration {
     duration.mul_f64(0.8 + 0.4 * share)
 }
 
+/// Takes away every entry whose key is this UID, a slash, and whatever.
+pub(super) fn forget<V>(map: &mut BTreeMap<String, V>, uid: &str) {
+    let prefix = format!("{uid}/");
+    let of_it = map.range(prefix.clone()..).map(|(key, _)| key).take_while(|key| key.starts_with(&prefix));
+    for key in of_it.cloned().collect::<Vec<_>>() {
+        map.remove(&key);
+    }
+}
+
 /// A panic elsewhere leaves a map that is whole: each change is one call.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -210,7 +257,60 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use kube::runtime::events::Reporter;
+    use kube::runtime::reflector::store;
+
     use super::*;
+    use crate::operator::access::board::AccessReport;
+    use crate::operator::bus::bus;
+    use crate::operator::edges::board::EdgesReport;
+    use crate::operator::lease::LeaseSettings;
+
+    /// A context that reaches nothing.
+    fn context() -> Context {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
+        let client = Client::try_from(config).unwrap();
+        let caches = Caches {
+            registries: store().0,
+            projects: store().0,
+            bindings: store().0,
+            policies: store().0,
+            collections: store().0,
+            slices: store().0,
+            deployments: store().0,
+        };
+        let settings = Settings::new(LeaseSettings::new("ns", "lease", "me"));
+        let recorder = Recorder::new(client.clone(), Reporter::from("regatta"));
+        let (metrics, fatal) = (Arc::new(Metrics::default()), watch::Sender::new(None));
+        Context::new(client, settings, caches, bus().0, recorder, metrics, "me".to_owned(), fatal)
+    }
+
+    #[tokio::test]
+    async fn nothing_is_remembered_of_what_is_gone_and_everything_of_what_is_not() {
+        let context = context();
+        let sizes = || {
+            let (missing, attempts, written) =
+                (lock(&context.missing).len(), lock(&context.attempts).len(), lock(&context.written).len());
+            [missing, attempts, written]
+        };
+        for uid in ["a", "b"] {
+            let report = AccessReport::Not { reason: "R", message: String::new() };
+            context.access.put(uid, report);
+            context.edges.put(uid, EdgesReport::placed(vec![], vec![]));
+            drop(context.missing(&format!("{uid}/claim"), "R", String::new()));
+            context.failed(&format!("{uid}/Registry"));
+            context.failed(&format!("{uid}/AccessDocument"));
+            context.note_written(&format!("{uid}/Registry"));
+        }
+        assert_eq!(sizes(), [2, 4, 2]);
+        context.forget("");
+        assert_eq!(sizes(), [2, 4, 2]);
+        context.forget("a");
+        assert_eq!(sizes(), [1, 2, 1]);
+        assert!(context.access.get("a").is_none() && context.access.get("b").is_some());
+        assert!(context.edges.get("a").is_none() && context.edges.get("b").is_some());
+    }
 
     #[test]
     fn pauses_double_from_a_second_to_five_minutes() {

@@ -53,7 +53,7 @@ async fn reconcile<D: Document>(object: &Guarded<Registry>, context: &Context) -
         return Ok(Action::await_change());
     }
     let target = target_of(registry);
-    let key = format!("{}/{}", D::NAME, target.uid);
+    let key = format!("{}/{}", target.uid, D::NAME);
     match D::bring_up(context, registry, &target).await {
         Ok(again) => {
             context.succeeded(&key);

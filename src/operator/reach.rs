@@ -60,6 +60,14 @@ pub struct Reach {
     clients: Mutex<HashMap<(String, SocketAddr), (String, Client)>>,
 }
 
+impl Reach {
+    /// The registry is gone.
+    pub fn forget(&self, uid: &str) {
+        lock(&self.keys).remove(uid);
+        lock(&self.clients).retain(|(of, _), _| of != uid);
+    }
+}
+
 /// The keys of a registry; Waiting where they are not made yet.
 pub async fn keys(context: &Context, target: &Target) -> Result<Keys, Failure> {
     if let Some(keys) = lock(&context.reach.keys).get(&target.uid)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures::channel::mpsc::UnboundedReceiver;
 use futures::future::{BoxFuture, join_all};
 use futures::{FutureExt, StreamExt, stream::FuturesUnordered};
 use kube::Client;
@@ -127,7 +128,7 @@ fn spawned(future: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
 }
 
 fn loops(context: &Arc<Context>, queues: Queues) -> Vec<BoxFuture<'static, ()>> {
-    let Queues { registries, access, edges, projects, bindings, policies, collections } = queues;
+    let Queues { registries, access, edges, projects, bindings, policies, collections, gone } = queues;
     let caches = &context.caches;
     vec![
         spawned(driver::drive(Arc::clone(context), caches.registries.clone(), registries).boxed()),
@@ -137,7 +138,17 @@ fn loops(context: &Arc<Context>, queues: Queues) -> Vec<BoxFuture<'static, ()>> 
         spawned(driver::drive(Arc::clone(context), caches.bindings.clone(), bindings).boxed()),
         spawned(driver::drive(Arc::clone(context), caches.policies.clone(), policies).boxed()),
         spawned(driver::drive(Arc::clone(context), caches.collections.clone(), collections).boxed()),
+        spawned(forgetting(Arc::clone(context), gone).boxed()),
     ]
+}
+
+/// Forgets what is gone, for ever.
+async fn forgetting(context: Arc<Context>, gone: UnboundedReceiver<String>) {
+    gone.for_each(|uid| {
+        context.forget(&uid);
+        std::future::ready(())
+    })
+    .await;
 }
 
 /// This process and no other, not even one of the same name after a restart.

@@ -22,6 +22,8 @@ pub struct Settings {
     pub resync: Duration,
     /// Numbers that change by themselves are written at most so often.
     pub number_interval: Duration,
+    /// For how long something that the spec names and that is missing may still be on its way.
+    pub patience: Duration,
     /// How long the pod of a run may take to start before it is said that it does not.
     pub start_patience: Duration,
     /// How long it may take before the run is given up, so that others of its registry may run.
@@ -39,6 +41,7 @@ impl Settings {
             concurrency: 4,
             resync: Duration::from_mins(5),
             number_interval: Duration::from_secs(30),
+            patience: Duration::from_mins(2),
             start_patience: Duration::from_mins(2),
             start_deadline: Duration::from_mins(15),
         }

@@ -93,6 +93,11 @@ impl AccessBoard {
         lock(&self.reports).get(uid).cloned()
     }
 
+    /// The registry is gone.
+    pub fn forget(&self, uid: &str) {
+        lock(&self.reports).remove(uid);
+    }
+
     /// Notes a report; true where it says something new.
     pub fn put(&self, uid: &str, report: AccessReport) -> bool {
         let old = lock(&self.reports).insert(uid.to_owned(), report.clone());

@@ -30,6 +30,13 @@ pub struct Published {
     last: Mutex<HashMap<String, Last>>,
 }
 
+impl Published {
+    /// The registry is gone.
+    pub fn forget(&self, uid: &str) {
+        lock(&self.last).remove(uid);
+    }
+}
+
 #[derive(Debug, Clone)]
 struct Last {
     compiled: Content,
@@ -181,10 +188,11 @@ fn refused(context: &Context, error: ClientError) -> Refused {
     match (problem.code, &problem.access) {
         (ProblemCode::GenerationMismatch, Some(state)) => Refused::Moved(state.clone()),
         (ProblemCode::StaleTerm, _) => Refused::Failed(term::refused(context, error)),
-        (ProblemCode::StoreOwnedByAnother, _) => {
+        (ProblemCode::StoreOwnedByAnother, state) => {
+            let owner = state.as_ref().and_then(|state| state.stored_registry_uid.as_deref()).unwrap_or("<its UID>");
             let message = format!(
-                "{}; if this Registry is to have that store, annotate it with {ANNOTATION_TAKE_OVER}: <that UID>",
-                problem.message
+                "the volume has the store of another Registry, {owner}; if this one is to have it, and that one is not \
+                 to write there any more, annotate this one with {ANNOTATION_TAKE_OVER}: {owner}"
             );
             Refused::Failed(Failure::stalled(reason::STORE_OWNED_BY_ANOTHER, message))
         }

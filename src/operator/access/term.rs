@@ -22,6 +22,13 @@ pub struct Terms {
     known: Mutex<HashMap<String, u64>>,
 }
 
+impl Terms {
+    /// The registry is gone.
+    pub(in crate::operator) fn forget(&self, uid: &str) {
+        lock(&self.known).remove(uid);
+    }
+}
+
 /// This process's term at this registry: asked for once, and again where the store does not know it any more.
 pub(in crate::operator) async fn of(
     context: &Context,

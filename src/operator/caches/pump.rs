@@ -1,8 +1,6 @@
 //! The watches that fill the caches, as one future that never ends by itself.
 
-use std::collections::HashMap;
 use std::fmt::Debug;
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
@@ -18,6 +16,7 @@ use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 
 use super::routes::Routes;
+use super::seen::{Heard, Seen};
 use super::{Caches, slim};
 use crate::api::LABEL_REGISTRY;
 use crate::operator::bus::{Bus, Guarded};
@@ -74,8 +73,8 @@ fn children() -> watcher::Config {
     watcher::Config::default().labels(LABEL_REGISTRY)
 }
 
-/// What is done with each object that a watch shows, and whether it is gone.
-type Tell<K> = Box<dyn FnMut(&K, bool) + Send>;
+/// What is done with each event of a watch.
+type Tell<K> = Box<dyn FnMut(&watcher::Event<K>) + Send>;
 
 /// A cache, and what makes a watch that fills it. `slim` takes away what nobody reads.
 fn cache<K>(
@@ -101,9 +100,7 @@ where
             let mut events = reflector(writer, watched).default_backoff().boxed();
             while let Some(event) = events.next().await {
                 match event {
-                    Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => tell(&object, false),
-                    Ok(watcher::Event::Delete(object)) => tell(&object, true),
-                    Ok(watcher::Event::Init | watcher::Event::InitDone) => {}
+                    Ok(event) => tell(&event),
                     Err(error) => tracing::warn!(kind, %error, "a watch failed and is begun again"),
                 }
             }
@@ -113,41 +110,40 @@ where
     (reader, fill)
 }
 
-/// Tells of every event.
-fn every<K: 'static>(routes: Routes, tell: fn(&Routes, &K)) -> Tell<K> {
-    Box::new(move |object, _gone| tell(&routes, object))
+/// The object that an event is about.
+fn object_of<K>(event: &watcher::Event<K>) -> Option<&K> {
+    match event {
+        watcher::Event::Apply(object) | watcher::Event::InitApply(object) | watcher::Event::Delete(object) => {
+            Some(object)
+        }
+        watcher::Event::Init | watcher::Event::InitDone => None,
+    }
 }
 
-/// Tells of what is new to anybody: not of a mere change of status.
-fn filtered<K: Resource<DynamicType = ()> + 'static>(
-    routes: Routes,
-    tell: fn(&Routes, &Guarded<K>),
-) -> Tell<Guarded<K>> {
-    let mut seen: HashMap<(Option<String>, Option<String>), u64> = HashMap::new();
-    Box::new(move |object, gone| {
-        let meta = object.meta();
-        let key = (meta.namespace.clone(), meta.name.clone());
-        let news = if gone {
-            seen.remove(&key);
-            true
-        } else {
-            seen.insert(key, fingerprint(object)) != Some(fingerprint(object))
-        };
-        if news {
+/// Tells of every event.
+fn every<K: 'static>(routes: Routes, tell: fn(&Routes, &K)) -> Tell<K> {
+    Box::new(move |event| {
+        if let Some(object) = object_of(event) {
             tell(&routes, object);
         }
     })
 }
 
-fn fingerprint<K: Resource>(object: &Guarded<K>) -> u64 {
-    let meta = object.meta();
-    let mut hasher = DefaultHasher::new();
-    meta.uid.hash(&mut hasher);
-    meta.generation.hash(&mut hasher);
-    meta.annotations.hash(&mut hasher);
-    meta.deletion_timestamp.is_some().hash(&mut hasher);
-    object.0.is_ok().hash(&mut hasher);
-    hasher.finish()
+/// Tells of what is new to anybody: not of a mere change of status. What is gone is forgotten.
+fn filtered<K: Resource<DynamicType = ()> + 'static>(
+    routes: Routes,
+    tell: fn(&Routes, &Guarded<K>),
+) -> Tell<Guarded<K>> {
+    let mut seen = Seen::default();
+    Box::new(move |event| {
+        let Heard { news, gone } = seen.hear(event);
+        for uid in gone {
+            routes.bus.gone(uid);
+        }
+        if let Some(object) = object_of(event).filter(|_| news) {
+            tell(&routes, object);
+        }
+    })
 }
 
 /// Children whose content is not needed, only that they are there and change. Nothing of them is kept.

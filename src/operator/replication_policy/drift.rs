@@ -40,6 +40,13 @@ pub struct DriftBoard {
     told: Mutex<HashMap<String, Told>>,
 }
 
+impl DriftBoard {
+    /// The policy is gone.
+    pub fn forget(&self, uid: &str) {
+        lock(&self.told).remove(uid);
+    }
+}
+
 #[derive(Debug, Default)]
 struct Told {
     /// By edge.
@@ -55,6 +62,8 @@ impl Told {
         known: &BTreeMap<String, i64>,
         now: Instant,
     ) -> Result<Option<String>, Duration> {
+        // An edge that the policy does not have any more is in neither.
+        self.counts.retain(|id, _| known.contains_key(id) || corrections.iter().any(|found| found.id == *id));
         for found in corrections {
             // An edge that nobody has heard of has nothing new; one that began anew begins anew.
             let before = known.get(&found.id).copied().unwrap_or(found.count);
@@ -145,6 +154,16 @@ mod tests {
         // The edge began anew.
         assert_eq!(told.news(&of(0, &[]), &known(6), now + PAUSE), Ok(None));
         assert!(told.news(&of(1, &[]), &known(6), now + PAUSE).unwrap().is_some());
+    }
+
+    #[test]
+    fn what_was_told_of_an_edge_that_is_gone_is_forgotten() {
+        let (mut told, now) = (Told::default(), Instant::now());
+        assert!(told.news(&of(5, &[]), &known(4), now).unwrap().is_some());
+        assert_eq!(told.news(&[], &known(5), now), Ok(None), "it is silent for now");
+        assert_eq!(told.counts.len(), 1);
+        assert_eq!(told.news(&[], &BTreeMap::new(), now), Ok(None));
+        assert_eq!(told.counts, BTreeMap::new());
     }
 
     #[test]
