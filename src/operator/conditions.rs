@@ -15,6 +15,8 @@ pub trait StatusObject: Clone + PartialEq + Default + serde::Serialize {
     fn conditions(&self) -> &[Condition];
     /// The conditions, to change.
     fn conditions_mut(&mut self) -> &mut Vec<Condition>;
+    /// The generation that the status is about.
+    fn observed(&self) -> i64;
     /// Notes which generation the status is about.
     fn observe(&mut self, generation: i64);
 }
@@ -29,6 +31,10 @@ macro_rules! status_objects {
 
             fn conditions_mut(&mut self) -> &mut Vec<Condition> {
                 &mut self.conditions
+            }
+
+            fn observed(&self) -> i64 {
+                self.observed_generation
             }
 
             fn observe(&mut self, generation: i64) {
@@ -112,6 +118,11 @@ pub fn is_true(conditions: &[Condition], kind: &str) -> bool {
     find(conditions, kind).is_some_and(|condition| condition.status == "True")
 }
 
+/// Whether an object was said to be ready as it is now. What was said of an earlier generation says nothing of this one.
+pub fn was_ready<S: StatusObject>(status: Option<&S>, generation: Option<i64>) -> bool {
+    status.is_some_and(|status| Some(status.observed()) == generation && is_true(status.conditions(), READY))
+}
+
 fn rank(kind: &str) -> u8 {
     match kind {
         READY => 0,
@@ -149,6 +160,16 @@ mod tests {
         assert_eq!(conditions[0].reason, "B");
         set(&mut conditions, READY, Truth::True, "C", "c", 2, second);
         assert_eq!(conditions[0].last_transition_time.0, second);
+    }
+
+    #[test]
+    fn what_was_said_of_an_earlier_generation_says_nothing_of_this_one() {
+        let mut status = RegistryStatus { observed_generation: 1, ..RegistryStatus::default() };
+        assert!(!was_ready(Some(&status), Some(1)));
+        set(&mut status.conditions, READY, Truth::True, "A", "a", 1, Timestamp::UNIX_EPOCH);
+        assert!(was_ready(Some(&status), Some(1)));
+        assert!(!was_ready(Some(&status), Some(2)));
+        assert!(!was_ready::<RegistryStatus>(None, Some(1)));
     }
 
     #[test]

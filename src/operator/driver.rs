@@ -209,7 +209,7 @@ async fn reconcile_readable<K: Kind>(object: &K, context: &Context) -> Result<Ac
 }
 
 fn key_of<K: Resource<DynamicType = ()>>(object: &K) -> String {
-    format!("{}/{}", K::kind(&()), object.meta().uid.as_deref().unwrap_or_default())
+    format!("{}/{}", object.meta().uid.as_deref().unwrap_or_default(), K::kind(&()))
 }
 
 /// Turns the outcome of the steps into the three common conditions, and says when to look again.
@@ -221,7 +221,7 @@ fn conclude<K: Kind>(
     outcome: &Result<Settled, Failure>,
 ) -> Duration {
     let generation = object.meta().generation.unwrap_or_default();
-    let was_ready = conditions::is_true(status.conditions(), READY);
+    let was_ready = conditions::was_ready(object.status(), object.meta().generation);
     status.observe(generation);
     let (standing, again) = match outcome {
         Ok(settled) => {

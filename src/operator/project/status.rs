@@ -3,22 +3,19 @@
 use kube::ResourceExt;
 
 use super::dereference::{Whose, whose};
-use crate::api::conditions::{READY, reason};
+use crate::api::conditions::reason;
 use crate::api::{Project, ProjectStatus, Registry};
 use crate::operator::access::board::{AccessReport, Holder};
-use crate::operator::conditions::is_true;
+use crate::operator::conditions::was_ready;
 use crate::operator::context::Context;
 use crate::operator::driver::{Settled, Standing};
 use crate::operator::failure::Failure;
 
 /// Whether the object was said to be ready as it is now, in this very Registry: a new process has not heard from it
 /// yet.
-fn was_ready(project: &Project, registry: &Registry) -> bool {
-    project.status.as_ref().is_some_and(|status| {
-        Some(status.observed_generation) == project.metadata.generation
-            && status.registry_uid == registry.metadata.uid
-            && is_true(&status.conditions, READY)
-    })
+fn was_ready_in(project: &Project, registry: &Registry) -> bool {
+    let same = project.status.as_ref().is_some_and(|status| status.registry_uid == registry.metadata.uid);
+    same && was_ready(project.status.as_ref(), project.metadata.generation)
 }
 
 pub(super) fn settle(
@@ -65,7 +62,7 @@ fn in_registry(context: &Context, project: &Project, registry: &Registry) -> Res
         Some(AccessReport::Not { reason, message }) => (reason, message),
         None => (reason::NOT_ACKNOWLEDGED, "the registry has not been asked yet".to_owned()),
     };
-    if was_ready(project, registry) {
+    if was_ready_in(project, registry) {
         return Ok(ready());
     }
     Ok(Standing::Progressing { ready: false, reason: why, message })

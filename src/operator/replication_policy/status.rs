@@ -6,7 +6,7 @@ use super::drift::Corrections;
 use super::topology::edge_id;
 use super::validate::{Placed, Runner};
 use crate::admin::{EdgeState, EdgeStatus, Withheld, WithheldReason};
-use crate::api::conditions::{READY, SYNCED, reason};
+use crate::api::conditions::{SYNCED, reason};
 use crate::api::{
     ANNOTATION_APPROVE_DELETIONS, ANNOTATION_REQUESTED_AT, EdgeReport, ReplicationPolicy, ReplicationPolicyStatus,
     WithheldReport,
@@ -111,20 +111,13 @@ fn known(context: &Context, policy: &ReplicationPolicy, placed: &Placed) -> Know
         }
         Some(EdgesReport::Unreachable { message }) => (false, None, Some(message)),
         // A new process has not asked yet: what was said of this very generation before still holds.
-        None => (was_ready(policy), None, None),
+        None => (conditions::was_ready(policy.status.as_ref(), policy.metadata.generation), None, None),
     };
     match &status {
         Some(status) => fill(&mut report, status),
         None => keep(policy, &mut report, problem.is_none()),
     }
     Known { report, placed: in_place, here: true, asked, status, problem, refused: None }
-}
-
-/// Whether the policy was said to be ready as it is now.
-fn was_ready(policy: &ReplicationPolicy) -> bool {
-    policy.status.as_ref().is_some_and(|status| {
-        Some(status.observed_generation) == policy.metadata.generation && conditions::is_true(&status.conditions, READY)
-    })
 }
 
 /// What was reported last, where nothing was reported now; its state only where nobody could have reported another.
@@ -188,13 +181,14 @@ fn lag(known: &[Known]) -> Option<String> {
     Some(format!("{greatest}s"))
 }
 
-/// The request that every edge here has finished.
+/// The request that every edge here has finished. Where none runs here, nobody has finished anything.
 fn handled(policy: &ReplicationPolicy, known: &[Known]) -> Option<String> {
     let wanted = policy.annotations().get(ANNOTATION_REQUESTED_AT)?;
     let done = |known: &Known| {
         known.status.as_ref().is_some_and(|status| status.last_handled_request.as_ref() == Some(wanted))
     };
-    known.iter().filter(|known| known.here).all(done).then(|| shorten(wanted, 256))
+    let mut here = known.iter().filter(|known| known.here).peekable();
+    (here.peek().is_some() && here.all(done)).then(|| shorten(wanted, 256))
 }
 
 /// The outcome of what runs: nothing to say where nothing runs here.
