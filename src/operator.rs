@@ -49,6 +49,7 @@ mod run;
 mod schema_check;
 mod secrets;
 mod settings;
+mod waiting;
 
 pub use context::Context;
 pub use run::{Health, OperatorError, run};

@@ -65,8 +65,8 @@ impl From<kube::Error> for Failure {
                 reason: reason::PROGRESSING,
                 message: "the namespace is being deleted".to_owned(),
             },
-            // What the API server finds invalid stays invalid until somebody changes the spec.
-            kube::Error::Api(status) if status.code == 422 => {
+            // What the API server finds invalid, or lets nobody have, stays so until somebody changes the spec or the rule.
+            kube::Error::Api(status) if status.code == 422 || refusal::is_by_rule(status) => {
                 Self::Stalled { reason: reason::CHILD_REFUSED, message: refusal::explain(status) }
             }
             _ => Self::Kubernetes(error),

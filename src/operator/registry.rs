@@ -3,6 +3,7 @@
 mod apply;
 pub mod build;
 mod dereference;
+mod obstacle;
 pub mod rolling;
 mod status;
 pub mod validate;
@@ -44,7 +45,8 @@ impl Kind for Registry {
                 let children = build::children(&plan, strategy, &image, &remotes);
                 let applied = Box::pin(apply::all(context, &plan, children)).await?;
                 let secrets = dereference::managed_secrets(context, &plan).await;
-                status::managed(self, &plan, &applied, secrets, status)
+                let obstacle = obstacle::obstacle(context, &plan, &applied.deployment).await?;
+                status::managed(self, &plan, &applied, secrets, obstacle, status)
             }
         }
     }

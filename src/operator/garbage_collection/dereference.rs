@@ -21,6 +21,7 @@ use crate::operator::failure::Failure;
 use crate::operator::labels::{self, Component, LABEL_COMPONENT};
 use crate::operator::registry::rolling::image_of;
 use crate::operator::registry::validate::{ManagedPlan, Plan, StoragePlan, plan, strategy, wanted_image};
+use crate::operator::waiting::age;
 
 /// What a run needs to know of its registry.
 #[derive(Debug, Clone)]
@@ -158,7 +159,7 @@ pub(super) async fn progress(
 }
 
 async fn under_way(context: &Context, namespace: &str, job: Job) -> Result<Progress, Failure> {
-    let age = start::age(&job, context.now());
+    let age = age(job.metadata.creation_timestamp.as_ref(), context.now());
     let patience = context.settings.start_patience;
     let is_ready = job.status.as_ref().and_then(|status| status.ready).unwrap_or_default() > 0;
     if is_ready || age < patience {

@@ -1,40 +1,25 @@
 //! Why a run has not started: what its pod waits for. Pure.
 
-use std::time::Duration;
-
-use jiff::Timestamp;
-use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{ContainerState, Pod};
 use kube::ResourceExt;
 
 use crate::operator::conditions::shorten;
+use crate::operator::waiting::{containers, is_made, waits_for};
 
 /// The longest explanation of a cluster that is repeated, in bytes.
 const LONGEST: usize = 1024;
-
-/// How long ago the Job was made.
-pub(super) fn age(job: &Job, now: Timestamp) -> Duration {
-    let made = job.creation_timestamp().map_or(now, |made| made.0);
-    // A clock that is behind the API server's makes a Job young, not old.
-    Duration::try_from(now.duration_since(made)).unwrap_or_default()
-}
 
 /// What keeps a Job's pods from starting; nothing where one has started.
 pub(super) fn obstacle(job: &str, pods: &[Pod]) -> Option<String> {
     if pods.iter().any(has_started) {
         return None;
     }
-    let why = pods.iter().find_map(|pod| container_waits(pod, false).or_else(|| unscheduled(pod)));
-    let why = why.or_else(|| pods.iter().find_map(|pod| container_waits(pod, true)));
+    let why = waits_for(pods).or_else(|| is_made(pods)).map(|waiting| waiting.to_string());
     let none = || match pods {
         [] => format!("no pod was made for it: look at `kubectl describe job {job}`"),
         [pod, ..] => format!("nothing is known of its pod: look at `kubectl describe pod {}`", pod.name_any()),
     };
     Some(shorten(&why.unwrap_or_else(none), LONGEST))
-}
-
-fn containers(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
-    pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten())
 }
 
 fn has_started(pod: &Pod) -> bool {
@@ -43,25 +28,6 @@ fn has_started(pod: &Pod) -> bool {
     // A pod that was evicted before it began has failed, and so has its Job.
     matches!(phase, Some("Running" | "Succeeded" | "Failed"))
         || containers(pod).any(|container| container.state.as_ref().is_some_and(is))
-}
-
-/// `ContainerCreating` is on its way as a rule; it is said only where nothing else is known.
-fn container_waits(pod: &Pod, on_its_way: bool) -> Option<String> {
-    let waiting = containers(pod).find_map(|container| container.state.as_ref()?.waiting.as_ref())?;
-    let reason = waiting.reason.as_deref().unwrap_or("waiting");
-    let creating = matches!(reason, "ContainerCreating" | "PodInitializing");
-    let hint = format!("look at `kubectl describe pod {}`", pod.name_any());
-    (creating == on_its_way).then(|| match &waiting.message {
-        Some(message) => format!("{reason}: {message}"),
-        None => format!("{reason}: {hint}"),
-    })
-}
-
-fn unscheduled(pod: &Pod) -> Option<String> {
-    let conditions = pod.status.as_ref()?.conditions.iter().flatten();
-    let condition = conditions.into_iter().find(|it| it.type_ == "PodScheduled" && it.status == "False")?;
-    let reason = condition.reason.as_deref().unwrap_or("Unschedulable");
-    Some(format!("{reason}: {}", condition.message.as_deref().unwrap_or("no node takes its pod")))
 }
 
 #[cfg(test)]
@@ -112,14 +78,5 @@ mod tests {
         check(&[pod(json!({}))], Some("nothing is known of its pod: look at `kubectl describe pod p`"));
         let creating = in_state(json!({ "waiting": { "reason": "ContainerCreating" } }));
         check(&[creating], Some("ContainerCreating: look at `kubectl describe pod p`"));
-    }
-
-    #[test]
-    fn a_clock_that_is_behind_makes_no_job_old() {
-        let mut job = Job::default();
-        job.metadata.creation_timestamp =
-            Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::from_second(100).unwrap()));
-        assert_eq!(age(&job, Timestamp::from_second(40).unwrap()), Duration::ZERO);
-        assert_eq!(age(&job, Timestamp::from_second(160).unwrap()), Duration::from_mins(1));
     }
 }

@@ -1,19 +1,25 @@
 //! status: what is said of a Registry, from what was applied.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::ResourceExt;
 
 use super::apply::AppliedChildren;
+use super::obstacle::{Obstacle, look};
 use super::rolling::{Rolling, image_of};
 use super::validate::{ExternalPlan, ManagedPlan};
-use crate::api::conditions::{ACCESS_IN_FORCE, READY, STORE_CONSISTENT, reason};
+use crate::api::conditions::{ACCESS_IN_FORCE, STORE_CONSISTENT, reason};
 use crate::api::{Registry, RegistryStatus};
 use crate::operator::access::board::AccessReport;
 use crate::operator::conditions::{self, Truth, requested_at};
 use crate::operator::context::Context;
 use crate::operator::driver::{Settled, Standing};
 use crate::operator::failure::Failure;
+
+/// How often pods are looked at that do not become ready.
+const POLL: Duration = Duration::from_secs(30);
 
 /// How far a Deployment is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,50 +87,48 @@ pub fn suspended(registry: &Registry, plan: &ManagedPlan, status: &mut RegistryS
     Standing::Ready { reason: reason::SUSPENDED, message }.into()
 }
 
-/// Whether the spec of now was once said to be set up.
-fn was_ready(registry: &Registry) -> bool {
-    registry.status.as_ref().is_some_and(|status| {
-        Some(status.observed_generation) == registry.metadata.generation
-            && conditions::is_true(&status.conditions, READY)
-    })
-}
-
 /// A Registry that was applied. `secrets` is what is to be said of the Secrets that its pods mount.
 pub fn managed(
     registry: &Registry,
     plan: &ManagedPlan,
     applied: &AppliedChildren,
     secrets: Result<Option<String>, Failure>,
+    obstacle: Option<Obstacle>,
     status: &mut RegistryStatus,
 ) -> Result<Settled, Failure> {
     addresses(plan, status);
     numbers(&applied.deployment, status);
     status.last_handled_request = requested_at(registry.annotations());
     let remark = secrets?.map(|remark| format!("; {remark}")).unwrap_or_default();
+    if let Some(message) = &applied.too_small {
+        return Err(Failure::stalled(reason::CHILD_REFUSED, message.clone()));
+    }
     let ready = status.ready_replicas.unwrap_or_default();
-    let serving = ready > 0 || plan.replicas == 0;
-    Ok(match rollout(&applied.deployment) {
-        Rollout::Complete => Standing::ready(format!("{}{remark}", complete(plan, applied))).into(),
+    let was_ready = conditions::was_ready(registry.status.as_ref(), registry.metadata.generation);
+    let pods = format!("{ready} of {} pods are ready", plan.replicas);
+    let serving = ready > 0 && was_ready;
+    let why = obstacle.as_ref().map(|obstacle| format!(": {}", obstacle.message)).unwrap_or_default();
+    let standing = match rollout(&applied.deployment) {
+        Rollout::Complete => return Ok(Standing::ready(format!("{}{remark}", complete(plan, applied))).into()),
+        Rollout::DeadlineExceeded => {
+            let why = obstacle.map_or_else(|| look(plan), |obstacle| obstacle.message);
+            let message = format!("{pods}, and no more become so: {why}");
+            Standing::Stalled { ready: serving, reason: reason::PROGRESS_DEADLINE, message }
+        }
         // A pod that is drained, or replaced for a new default image, is the cluster's business: what was set up serves.
-        Rollout::Progressing if ready > 0 && was_ready(registry) => {
-            let pods = format!("; {ready} of {} pods are ready", plan.replicas);
-            Standing::ready(format!("serving at {}{remark}{pods}", shown(plan))).into()
+        Rollout::Progressing if serving => Standing::ready(format!("serving at {}{remark}; {pods}{why}", shown(plan))),
+        Rollout::Progressing if obstacle.is_some_and(|obstacle| obstacle.stays) => {
+            Standing::Stalled { ready: false, reason: reason::NOT_STARTED, message: format!("{pods}{why}") }
         }
         Rollout::Progressing => {
             // A claim without a volume is why no pod starts; some classes give one only to a pod that waits for it.
             let claim = applied.unbound_claim.as_ref().map(|claim| format!("; the claim {claim} has no volume yet"));
-            let message = format!("{ready} of {} pods are ready{}", plan.replicas, claim.unwrap_or_default());
-            Standing::Progressing { ready: false, reason: reason::PROGRESSING, message }.into()
+            let message = format!("{pods}{}{why}", claim.unwrap_or_default());
+            Standing::Progressing { ready: false, reason: reason::PROGRESSING, message }
         }
-        Rollout::DeadlineExceeded => {
-            let message = format!(
-                "{ready} of {} pods are ready, and no more become so: look at the pods with `kubectl describe pods -l \
-                 regatta.dev/registry={}`",
-                plan.replicas, plan.name
-            );
-            Standing::Stalled { ready: serving, reason: reason::PROGRESS_DEADLINE, message }.into()
-        }
-    })
+    };
+    // Nobody tells the operator what pods wait for.
+    Ok(Settled { standing, again: Some(POLL) })
 }
 
 fn shown(plan: &ManagedPlan) -> &str {
@@ -179,7 +183,11 @@ pub fn access(context: &Context, plan: &ManagedPlan, status: &mut RegistryStatus
             status.version.clone_from(&in_force.version);
             (Truth::True, reason::SUCCEEDED, "every serving pod acknowledged the newest access document".to_owned())
         }
-        AccessReport::Not { reason, message } => (Truth::False, *reason, message.clone()),
+        AccessReport::Not { reason, message } => {
+            // None is in force in every pod now, as far as anybody knows.
+            status.access_generation = None;
+            (Truth::False, *reason, message.clone())
+        }
     };
     if let AccessReport::InForce(in_force) = &report {
         consistency(in_force.staleness_seconds, context.now(), status);

@@ -1,6 +1,6 @@
 //! validate: from what a Registry's spec says to what is to be done. Pure.
 
-mod quantity;
+pub(super) mod quantity;
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::ResourceExt;

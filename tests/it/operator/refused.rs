@@ -19,8 +19,16 @@ fn with(mut base: Value, path: &str, value: Value) -> Value {
 }
 
 fn filtered(glob: &str) -> Value {
+    filtered_by("repositories", glob)
+}
+
+fn filtered_by(what: &str, glob: &str) -> Value {
     let topology = json!({ "fanOut": { "source": { "name": "a" }, "destinations": [{ "name": "b" }] } });
-    json!({ "topology": topology, "filters": { "repositories": [glob] } })
+    json!({ "topology": topology, "filters": { what: [glob] } })
+}
+
+fn collected_after(grace_period: &str) -> Value {
+    json!({ "registryRef": { "name": "hq" }, "mode": "ReadOnly", "gracePeriod": grace_period })
 }
 
 /// Kind and spec, each as somebody may well write it.
@@ -42,6 +50,9 @@ fn taken() -> Vec<(&'static str, Value)> {
     ];
     specs.extend(["regatta", "localhost/regatta:demo-1", "Registry.Example/a/b:V_1.0-x", &digest].map(image));
     specs.extend(["http://10.0.0.1:30500", "https://my_host", "https://[::1]", "https://r.example:65535"].map(url));
+    let tags = ["*", "v?.*", "**-rc", "_x", "Release-1.0", "latest"];
+    specs.extend(tags.map(|glob| ("ReplicationPolicy", filtered_by("tags", glob))));
+    specs.extend(["0s", "1h30m", "90m", "99999h", "8760h"].map(|text| ("GarbageCollection", collected_after(text))));
     specs.extend(
         ["**", "shop/**", "**/x?", "a*/b-*", "shop", "*.io/x"].map(|glob| ("ReplicationPolicy", filtered(glob))),
     );
@@ -164,6 +175,10 @@ fn refused_others() -> Vec<Wrong> {
         ("ReplicationPolicy", "three stars", filtered("***")),
         ("ReplicationPolicy", "a glob that goes up", filtered("../x")),
         ("ReplicationPolicy", "a glob with a component of nothing", filtered("a//b")),
+        ("ReplicationPolicy", "three stars for a tag", filtered_by("tags", "v***")),
+        ("ReplicationPolicy", "a tag that begins with a dash", filtered_by("tags", "-x")),
+        ("ReplicationPolicy", "a tag that begins with a point", filtered_by("tags", ".x")),
+        ("GarbageCollection", "a grace period beyond any clock", collected_after("99999999999999999999h")),
         ("GarbageCollection", "an unknown mode", with(collection.clone(), "/mode", json!("Online"))),
         ("GarbageCollection", "a duration that is none", with(collection, "/gracePeriod", json!("a day"))),
     ]

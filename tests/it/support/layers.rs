@@ -77,6 +77,11 @@ impl Control {
         self.inner.refused.lock().unwrap().extend(ends.iter().map(|end| (*end).to_owned()));
     }
 
+    /// Lets every request through again.
+    pub fn relent(&self) {
+        self.inner.refused.lock().unwrap().clear();
+    }
+
     fn is_refused(&self, path: &str, query: &str) -> bool {
         let refused = self.inner.refused.lock().unwrap();
         !query.contains("watch=true") && refused.iter().any(|end| path.ends_with(end))

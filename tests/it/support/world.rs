@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use kube::{Client, Resource, ResourceExt};
@@ -196,12 +197,31 @@ impl World {
         .await
     }
 
+    /// Says of a registry's Deployment that every pod runs as it wants them.
+    pub async fn roll_out(&self, registry: &str) {
+        let name = format!("{registry}-registry");
+        let deployment: Deployment = self.exists(&name).await;
+        let wanted = deployment.spec.and_then(|spec| spec.replicas).unwrap_or(1);
+        let status = json!({ "status": {
+            "observedGeneration": deployment.metadata.generation, "replicas": wanted, "updatedReplicas": wanted,
+            "readyReplicas": wanted, "availableReplicas": wanted, "conditions": null,
+        } });
+        let api = self.api::<Deployment>();
+        api.patch_status(&name, &PatchParams::default(), &Patch::Merge(status)).await.expect("a status");
+    }
+
+    /// Asks for a look at an object now.
+    pub async fn request(&self, kind: &str, name: &str, value: &str) {
+        let annotation = json!({ "metadata": { "annotations": { "regatta.dev/requested-at": value } } });
+        self.patch(kind, name, annotation).await.expect("annotated");
+    }
+
     /// What the garbage collector would do: whatever belongs to an owner that is gone goes too.
     pub async fn collect_garbage(&self) {
         let owners = self.everything(&["Registry", "RoleBinding", "GarbageCollection"].map(objects::resource)).await;
         let living: Vec<&str> = owners.iter().filter_map(|owner| owner["metadata"]["uid"].as_str()).collect();
         let children = [
-            ApiResource::erase::<k8s_openapi::api::apps::v1::Deployment>(&()),
+            ApiResource::erase::<Deployment>(&()),
             ApiResource::erase::<k8s_openapi::api::core::v1::Secret>(&()),
             ApiResource::erase::<k8s_openapi::api::core::v1::Service>(&()),
             ApiResource::erase::<k8s_openapi::api::core::v1::ServiceAccount>(&()),
