@@ -47,7 +47,7 @@ async fn who_pulls_while_the_operator_is_upgraded_by_helm_sees_no_error_and_a_ne
         Value::Null,
         "the older release knows it"
     );
-    assert_eq!(anonymous_pull(&stage).await, 401);
+    assert_eq!(anonymous_pull(&stage).await.unwrap(), 401);
     let before = uids(&stage);
 
     let seen = pull_meanwhile(&stage, PORT, async || upgrade(&stage).await).await;
@@ -56,7 +56,7 @@ async fn who_pulls_while_the_operator_is_upgraded_by_helm_sees_no_error_and_a_ne
     assert_eq!(uids(&stage), before, "something was made anew");
     make_public(&stage);
     within(Duration::from_secs(30), "everybody may pull from the Project", async || {
-        let status = anonymous_pull(&stage).await;
+        let status = anonymous_pull(&stage).await.map_err(|error| error.to_string())?;
         when(status == 200, status)
     })
     .await;
@@ -137,14 +137,14 @@ fn make_public(stage: &Stage) {
     stage.kubectl(&["patch", "registryproject", "shop", "--type=merge", "--patch", &patch]);
 }
 
-async fn anonymous_pull(stage: &Stage) -> u16 {
+async fn anonymous_pull(stage: &Stage) -> Result<u16, reqwest::Error> {
     let Cluster { address, .. } = stage.cluster;
     let base = format!("http://{address}:{PORT}");
-    let token = reqwest::get(format!("{base}/token?service=any&scope=repository:{REPOSITORY}:pull")).await;
-    let token: Value = token.unwrap().json().await.unwrap_or_default();
+    let token = reqwest::get(format!("{base}/token?service=any&scope=repository:{REPOSITORY}:pull")).await?;
+    let token: Value = token.json().await.unwrap_or_default();
     let url = format!("{base}/v2/{REPOSITORY}/manifests/v1");
     let request = reqwest::Client::new().get(url).bearer_auth(token["token"].as_str().unwrap_or_default());
-    request.send().await.unwrap().status().as_u16()
+    Ok(request.send().await?.status().as_u16())
 }
 
 /// Of what a person would miss: the objects of the fleet, and what holds or serves their data.

@@ -22,9 +22,12 @@ pub fn credentials(secret: &Secret) -> (String, String) {
 
 /// Whether a registry lets somebody in.
 pub async fn lets_in(kubelet: &Kubelet, registry: &str, (username, password): &(String, String)) -> bool {
-    let url = format!("{}/v2/", kubelet.serving(registry));
-    let request = reqwest::Client::new().get(url).basic_auth(username, Some(password));
-    request.send().await.expect("the registry answers").status().is_success()
+    eventually("the registry answers clients", || async {
+        let url = format!("{}/v2/", kubelet.serving(registry).await);
+        let request = reqwest::Client::new().get(url).basic_auth(username, Some(password));
+        request.send().await.map(|answer| answer.status().is_success()).map_err(|error| error.to_string())
+    })
+    .await
 }
 
 /// Waits until a robot is let in, or is not.

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use crate::support::{api_server, eventually};
 
@@ -40,6 +41,23 @@ impl Operator {
         Self { process, health: format!("http://{health}") }
     }
 
+    /// Once it answers: one that another process was quicker with a port of is started again.
+    async fn answering(kubeconfig: &Path, log: &Path) -> Self {
+        eventually("the operator has its ports", || async {
+            let mut operator = Self::start(kubeconfig, log);
+            loop {
+                if operator.get("/healthz").await.is_ok() {
+                    return Ok(operator);
+                }
+                if operator.process.try_wait().is_ok_and(|ended| ended.is_some()) {
+                    return Err(std::fs::read_to_string(log).unwrap_or_default());
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        })
+        .await
+    }
+
     async fn get(&self, path: &str) -> Result<(u16, String), String> {
         let answer = reqwest::get(format!("{}{path}", self.health)).await.map_err(|error| error.to_string())?;
         Ok((answer.status().as_u16(), answer.text().await.map_err(|error| error.to_string())?))
@@ -62,7 +80,7 @@ async fn an_operator_that_meets_older_definitions_is_not_ready_and_says_what_to_
 
     let directory = tempfile::tempdir().expect("a directory");
     let log = directory.path().join("log");
-    let operator = Operator::start(server.kubeconfig(), &log);
+    let operator = Operator::answering(server.kubeconfig(), &log).await;
     let says = "registryprojects.regatta.dev has schema version 0, this operator needs 1: run `regatta crds | kubectl apply \
                 --server-side -f -`";
     eventually("it says what to run", || async {

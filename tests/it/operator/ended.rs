@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -20,6 +20,9 @@ use crate::support::kubelet::Kubelet;
 use crate::support::layers::Control;
 use crate::support::objects::{external, of_kind, project, registry, resource, robot};
 use crate::support::world::{Operator, World};
+
+/// An operator that has something left to do looks again within a second or two, as long as nothing fails.
+const QUIET: Duration = Duration::from_secs(5);
 
 const FIVE: [&str; 5] = ["Registry", "Project", "RoleBinding", "ReplicationPolicy", "GarbageCollection"];
 
@@ -164,6 +167,7 @@ impl Generations {
     }
 
     fn check(&self) {
+        assert!(!self.task.is_finished(), "nobody has looked to the end");
         let seen = self.seen.lock().unwrap();
         assert!(seen.looks > 0 && seen.greatest.0 > 0, "nothing was seen: {seen:?}");
         assert!(seen.went_back.is_empty(), "{seen:?}");
@@ -188,7 +192,7 @@ impl Seen {
 
 /// Of access and of edges, as the store has them; none where the registry does not answer.
 async fn generations(kubelet: &Kubelet) -> Option<(u64, u64)> {
-    let client = kubelet.admin("hq").await;
+    let client = kubelet.client("hq").await.ok()?;
     let access = client.access().await.ok()?.stored_generation;
     let edges = client.edges(None, Duration::ZERO).await.ok()?.generation;
     Some((access, edges))
@@ -247,12 +251,14 @@ async fn an_operator_that_is_ended_after_any_change_leaves_nothing_that_its_succ
     let operator = world.operator_with(&control, world.settings("undisturbed")).await;
     settled(&world, "undisturbed", None).await;
     // What is settled first may still be followed by a write of the same: take the state when nothing moves.
+    let last = Mutex::new((Instant::now(), None));
     let wanted = eventually("nothing moves", || async {
-        let state = comparable(&world, &world.everything(&looked_at()).await);
-        let changes = control.changes();
-        tokio::task::yield_now().await;
-        let again = comparable(&world, &world.everything(&looked_at()).await);
-        if again == state && control.changes() == changes { Ok(state) } else { Err(changes) }
+        let now = (control.changes(), comparable(&world, &world.everything(&looked_at()).await));
+        let (since, before) = &mut *last.lock().unwrap();
+        if before.as_ref() != Some(&now) {
+            (*since, *before) = (Instant::now(), Some(now.clone()));
+        }
+        if since.elapsed() >= QUIET { Ok(now.1) } else { Err(now.0) }
     })
     .await;
     let changes = control.changes();

@@ -164,11 +164,11 @@ async fn the_generation_that_is_in_force_is_said_only_while_one_is() {
         world.kind("Registry").get("hq").await.expect("it is there").data["status"]["accessGeneration"].clone()
     };
     assert!(said().await.is_i64());
-    kubelet.freeze("hq");
+    kubelet.freeze("hq").await;
     world.create(&project("q", "hq", "other")).await;
     world.holds("Registry", "hq", "AccessInForce", "False").await;
     assert_eq!(said().await, Value::Null);
-    kubelet.thaw("hq");
+    kubelet.thaw("hq").await;
     world.condition("Registry", "hq", "AccessInForce", "True", "Succeeded").await;
     assert!(said().await.is_i64());
 }

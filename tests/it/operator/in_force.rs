@@ -38,11 +38,11 @@ async fn a_project_that_is_made_again_is_not_in_force_before_the_registry_says_s
     assert_eq!(without.data["status"]["registries"], Value::Null, "it is in force nowhere");
     settles(&kubelet, "hq", &who, false).await;
 
-    kubelet.freeze("hq");
+    kubelet.freeze("hq").await;
     world.create(&project("p", "hq", "app")).await;
     let status = says_other_than(&world, "RoleBinding", "r", "ReferenceNotFound").await;
     assert!(!is_ready(&status), "nobody has acknowledged it: {status:#}");
-    kubelet.thaw("hq");
+    kubelet.thaw("hq").await;
     world.ready("RoleBinding", "r").await;
     settles(&kubelet, "hq", &who, true).await;
 }
@@ -75,13 +75,13 @@ async fn a_project_that_was_replaced_while_nobody_looked_has_nothing_in_force() 
     let operator = world.operator().await;
     world.ready("RoleBinding", "r").await;
     drop(operator);
-    kubelet.freeze("hq");
+    kubelet.freeze("hq").await;
     world.delete("Project", "p").await;
     world.create(&project("p", "hq", "app")).await;
     let _operator = world.operator().await;
     let status = says_other_than(&world, "RoleBinding", "r", "Succeeded").await;
     assert!(!is_ready(&status), "{status:#}");
-    kubelet.thaw("hq");
+    kubelet.thaw("hq").await;
     world.ready("RoleBinding", "r").await;
 }
 

@@ -16,15 +16,9 @@ use crate::support::objects::{external, of_kind, project, robot};
 async fn a_standby_takes_over_when_the_leader_is_gone() {
     let (world, _kubelet) = with_robot("standby").await;
     let (first, second) = (Control::counting(), Control::counting());
-    let settings = |identity: &str| {
-        let mut settings = world.settings(identity);
-        settings.lease.duration = Duration::from_secs(10);
-        settings.lease.renew_deadline = Duration::from_secs(9);
-        settings
-    };
-    let leader = world.operator_with(&first, settings("first")).await;
+    let leader = world.operator_with(&first, world.settings("first")).await;
     world.ready("RoleBinding", "r").await;
-    let _standby = world.operator_with(&second, settings("second")).await;
+    let _standby = world.operator_with(&second, world.settings("second")).await;
     world.create(&project("q", "hq", "other")).await;
     world.ready("Project", "q").await;
     assert_eq!(second.changes(), 0, "a standby changes nothing: {:?}", second.log());

@@ -41,7 +41,15 @@ struct Running {
     serving: u16,
     uid: String,
     keys: String,
+    /// Whether its address is known to the cluster.
+    published: bool,
     _files: TempDir,
+}
+
+impl Running {
+    fn runs(&mut self) -> bool {
+        matches!(self.process.try_wait(), Ok(None))
+    }
 }
 
 impl Drop for Running {
@@ -81,50 +89,69 @@ impl Kubelet {
     }
 
     /// Stops a registry as it is: it keeps its addresses and answers nobody.
-    pub fn freeze(&self, registry: &str) {
-        self.signal(registry, "-STOP");
+    pub async fn freeze(&self, registry: &str) {
+        self.signal(registry, "-STOP").await;
     }
 
     /// Lets it go on.
-    pub fn thaw(&self, registry: &str) {
-        self.signal(registry, "-CONT");
+    pub async fn thaw(&self, registry: &str) {
+        self.signal(registry, "-CONT").await;
     }
 
-    fn signal(&self, registry: &str, signal: &str) {
-        let pods = self.shared.pods.lock().unwrap();
-        let process = pods.get(registry).expect("a running registry").process.id();
-        let sent = Command::new("kill").args([signal, &process.to_string()]).status().expect("kill runs");
-        assert!(sent.success());
+    async fn signal(&self, registry: &str, signal: &str) {
+        self.of_running(registry, |pod| {
+            let sent = Command::new("kill").args([signal, &pod.process.id().to_string()]).status().expect("kill runs");
+            assert!(sent.success());
+        })
+        .await;
     }
 
     /// Where clients of a registry are served.
-    pub fn serving(&self, registry: &str) -> String {
-        let pods = self.shared.pods.lock().unwrap();
-        format!("http://{}:{}", address(), pods.get(registry).expect("a running registry").serving)
+    pub async fn serving(&self, registry: &str) -> String {
+        self.of_running(registry, |pod| format!("http://{}:{}", address(), pod.serving)).await
+    }
+
+    /// The directory that is a registry's volume.
+    pub fn volume(&self, registry: &str) -> PathBuf {
+        self.shared.volumes.lock().unwrap().get(registry).expect("a registry that has run").path().to_path_buf()
+    }
+
+    /// What is asked of a registry's process, as soon as there is one that has not ended: it is started again where it
+    /// lost one of its ports.
+    async fn of_running<T>(&self, registry: &str, ask: impl Fn(&mut Running) -> T) -> T {
+        super::eventually(&format!("the registry {registry} runs"), || async {
+            let mut pods = self.shared.pods.lock().unwrap();
+            let Some(pod) = pods.get_mut(registry) else { return Err("it was not started yet") };
+            if pod.runs() { Ok(ask(pod)) } else { Err("it has ended") }
+        })
+        .await
     }
 
     /// Speaks to the internal port of a registry as its operator would, once it answers.
     pub async fn admin(&self, registry: &str) -> Client {
         super::eventually(&format!("the registry {registry} answers"), || async {
-            let client = self.client(registry).await;
+            let client = self.client(registry).await?;
             client.access().await.map(|_| client.clone()).map_err(|error| format!("{error:?}"))
         })
         .await
     }
 
-    async fn client(&self, registry: &str) -> Client {
+    /// A client for where the registry is now, whether it answers or not.
+    pub async fn client(&self, registry: &str) -> Result<Client, String> {
         let world = &self.shared.world;
-        let secret: Secret = world.api::<Secret>().get(&format!("{registry}-registry-keys")).await.expect("the keys");
-        let data = secret.data.expect("data");
-        let keys: KeySet = serde_json::from_slice(&data["keys.json"].0).expect("keys");
+        let found = world.api::<Secret>().get(&format!("{registry}-registry-keys")).await;
+        let secret: Secret = found.map_err(|error| error.to_string())?;
+        let data = secret.data.ok_or("the keys are empty")?;
+        let keys: KeySet = serde_json::from_slice(&data["keys.json"].0).map_err(|error| error.to_string())?;
         let (uid, port) = {
             let pods = self.shared.pods.lock().unwrap();
-            let pod = pods.get(registry).expect("a running registry");
+            let pod = pods.get(registry).ok_or("the registry does not run")?;
             (pod.uid.clone(), pod.port)
         };
         let name = format!("{registry}-registry.{}.svc", world.namespace);
         let credentials = Credentials::Operator { keys, registry_uid: uid };
-        Client::pinned(&name, (address(), port).into(), &data["ca.crt"].0, credentials).expect("a client")
+        Client::pinned(&name, (address(), port).into(), &data["ca.crt"].0, credentials)
+            .map_err(|error| error.to_string())
     }
 }
 
@@ -181,23 +208,30 @@ impl Shared {
         let secret = self.world.api::<Secret>().get(&format!("{registry}-registry-keys")).await?;
         let keys = secret.uid().unwrap_or_default();
         // One that ended is started again: another test may have been quicker with one of its ports.
-        let runs = |pod: &mut Running| matches!(pod.process.try_wait(), Ok(None));
-        let same = |pod: &mut Running| pod.uid == uid && pod.keys == keys && runs(pod);
-        if self.pods.lock().unwrap().get_mut(registry).is_some_and(same) {
-            return Ok(());
+        let same = |pod: &mut Running| pod.uid == uid && pod.keys == keys && pod.runs();
+        if !self.pods.lock().unwrap().get_mut(registry).is_some_and(same) {
+            self.start(registry, &secret, &uid, keys);
         }
+        self.publish(registry).await
+    }
+
+    /// Starts a registry in the place of the one before it, if there was one: whoever asks meets one of the two.
+    fn start(&self, registry: &str, secret: &Secret, uid: &str, keys: String) {
         let root = {
             let mut volumes = self.volumes.lock().unwrap();
             Arc::clone(volumes.entry(registry.to_owned()).or_insert_with(|| Arc::new(tempfile::tempdir().unwrap())))
         };
-        self.pods.lock().unwrap().remove(registry);
-        let pod = start(root.path(), &secret, &uid, keys);
-        let port = pod.port;
-        self.pods.lock().unwrap().insert(registry.to_owned(), pod);
-        self.publish(registry, port).await
+        let pod = start(root.path(), secret, uid, keys);
+        let before = self.pods.lock().unwrap().insert(registry.to_owned(), pod);
+        drop(before);
     }
 
-    async fn publish(&self, registry: &str, port: u16) -> Result<(), kube::Error> {
+    /// Tells the cluster where a registry is, until that has come about once.
+    async fn publish(&self, registry: &str) -> Result<(), kube::Error> {
+        let port = match self.pods.lock().unwrap().get(registry) {
+            Some(pod) if !pod.published => pod.port,
+            Some(_) | None => return Ok(()),
+        };
         let name = format!("{registry}-registry-slice");
         let slice = json!({
             "apiVersion": "discovery.k8s.io/v1",
@@ -211,7 +245,12 @@ impl Shared {
             "ports": [{ "name": "internal", "port": port, "protocol": "TCP" }],
         });
         let api = self.world.api::<EndpointSlice>();
-        api.patch(&name, &PatchParams::apply("kubelet").force(), &Patch::Apply(slice)).await.map(drop)
+        api.patch(&name, &PatchParams::apply("kubelet").force(), &Patch::Apply(slice)).await?;
+        // Only this task starts registries: it is still the same.
+        if let Some(pod) = self.pods.lock().unwrap().get_mut(registry) {
+            pod.published = true;
+        }
+        Ok(())
     }
 
     async fn report(&self, api: &Api<Deployment>, deployment: &Deployment) -> Result<(), kube::Error> {
@@ -293,7 +332,7 @@ fn start(root: &Path, secret: &Secret, uid: &str, keys: String) -> Running {
         .stdin(Stdio::null())
         .spawn()
         .expect("a registry");
-    Running { process, port, serving, uid: uid.to_owned(), keys, _files: files }
+    Running { process, port, serving, uid: uid.to_owned(), keys, published: false, _files: files }
 }
 
 /// An address of this machine that is not loopback: EndpointSlices refuse those. Nothing is sent.
