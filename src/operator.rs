@@ -49,6 +49,7 @@ mod run;
 mod schema_check;
 mod secrets;
 mod settings;
+mod term;
 mod waiting;
 
 pub use context::Context;

@@ -118,6 +118,10 @@ pub struct EdgeStatus {
     /// [`Edge::requested_at`] of the last full compare that was finished.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_request: Option<String>,
+    /// When the replicator said this, by its clock. It says it again every half minute though nothing has changed, so
+    /// that a replicator that is gone is not taken for one that has nothing to say. Absent from replicators that did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reported_at: Option<Timestamp>,
     /// When the destination was last known to be equal to its source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_sync: Option<Timestamp>,

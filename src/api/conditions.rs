@@ -15,9 +15,9 @@ pub const ACCESS_IN_FORCE: &str = "AccessInForce";
 /// Registry: each pod sees at once what another one wrote. There, and False, only where the volume's mount says
 /// otherwise.
 pub const STORE_CONSISTENT: &str = "StoreConsistent";
-/// GarbageCollection: how the last run ended.
+/// GarbageCollection: how the last run ended; Unknown while one is under way.
 pub const LAST_RUN_SUCCEEDED: &str = "LastRunSucceeded";
-/// ReplicationPolicy: every edge that runs here is equal to its source, or following it.
+/// ReplicationPolicy: every edge that runs here is equal to its source, or following it. Unknown while nobody says so.
 pub const SYNCED: &str = "Synced";
 
 /// Reasons, in CamelCase as the API's conventions want them.
@@ -80,6 +80,8 @@ pub mod reason {
     pub const DELETIONS_WITHHELD: &str = "DeletionsWithheld";
     /// An edge cannot reach one of its ends; tried again by itself.
     pub const EDGE_FAILING: &str = "EdgeFailing";
+    /// The replicator has said nothing for longer than it ever keeps quiet.
+    pub const REPLICATOR_SILENT: &str = "ReplicatorSilent";
     /// The replicator has not reported yet, or is comparing.
     pub const COMPARING: &str = "Comparing";
     /// A run is under way.

@@ -9,7 +9,6 @@ pub mod compile;
 mod publish;
 pub mod robots;
 mod snapshot;
-pub mod term;
 
 use std::time::Duration;
 

@@ -13,7 +13,6 @@ use tokio::sync::watch;
 
 use super::access::Published;
 use super::access::board::AccessBoard;
-use super::access::term::Terms;
 use super::apply::Applied;
 use super::bus::Bus;
 use super::caches::Caches;
@@ -25,6 +24,7 @@ use super::reach::Reach;
 use super::registry::rolling::Rolling;
 use super::replication_policy::drift::DriftBoard;
 use super::settings::Settings;
+use super::term::Terms;
 
 /// The longest pause between two looks.
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
@@ -133,6 +133,12 @@ impl Context {
         } else {
             Failure::Stalled { reason, message }
         }
+    }
+
+    /// For how long something has been waited for. `key` as for [`Self::missing`]; [`Self::found`] ends it.
+    pub(super) fn waited(&self, key: &str) -> Duration {
+        let mut missing = lock(&self.missing);
+        missing.entry(key.to_owned()).or_insert(Missing { since: Instant::now(), looks: 0 }).since.elapsed()
     }
 
     /// It is there now.

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use kube::ResourceExt;
 
-use super::access::term;
 use super::context::Context;
 use super::documents::Document;
 use super::failure::Failure;
 use super::reach::{self, Pod, Target};
 use super::replication_policy;
+use super::term;
 use crate::admin::client::ClientError;
 use crate::admin::{Edge, EdgesDocument, ProblemCode};
 use crate::api::Registry;

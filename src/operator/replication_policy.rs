@@ -38,6 +38,7 @@ impl Kind for ReplicationPolicy {
         let placed = validate::placed(&self.name_any(), &pairs, &registries, &claims, &context.settings)?;
         let (settled, corrections) = status::settle(context, self, &placed, status);
         let again = drift::tell(context, self, &corrections).await;
-        Ok(Settled { again: settled.again.or(again), ..settled })
+        let again = settled.again.into_iter().chain(again).min();
+        Ok(Settled { again, ..settled })
     }
 }

@@ -28,6 +28,11 @@ pub struct Settings {
     pub start_patience: Duration,
     /// How long it may take before the run is given up, so that others of its registry may run.
     pub start_deadline: Duration,
+    /// For how long a replicator may say nothing before nobody claims to know how its edges stand. It speaks every half
+    /// minute; its pod may be made anew meanwhile.
+    pub replicator_silence: Duration,
+    /// How long the registry is asked again for the summary of a run whose pod has left none.
+    pub summary_patience: Duration,
 }
 
 impl Settings {
@@ -44,6 +49,8 @@ impl Settings {
             patience: Duration::from_mins(2),
             start_patience: Duration::from_mins(2),
             start_deadline: Duration::from_mins(15),
+            replicator_silence: Duration::from_mins(2),
+            summary_patience: Duration::from_secs(30),
         }
     }
 }

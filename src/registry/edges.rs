@@ -37,7 +37,10 @@ impl Registry {
     /// Keeps what an edge reports. The id must be one: see [`is_edge_id`].
     pub async fn put_edge_status(&self, id: &str, status: Bytes) -> Result<()> {
         let directory = layout::edge_status(id);
-        versions::append(&self.inner.store, &directory, Durability::Volatile, |_| status.clone()).await?;
+        // It comes every few seconds, and of an earlier one nobody wants to know: a day's worth of them would be files by
+        // the ten thousand, and each compaction would look at every one.
+        let (durability, kept) = (Durability::Volatile, versions::KEPT_OF_REPORTS);
+        versions::append_keeping(&self.inner.store, &directory, durability, kept, |_| status.clone()).await?;
         Ok(())
     }
 

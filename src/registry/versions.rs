@@ -3,6 +3,8 @@
 //! Version n is the key `<directory>/<inverted n>`, so that the newest is listed first; creating version n+1 is the
 //! only way to change anything, and of two writers that try, the store lets one.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::Result;
@@ -11,8 +13,11 @@ use crate::store::{Child, Durability, Key, PutNew, Store};
 /// A writer that meets more versions than this clears away old ones.
 const COMPACT_EVERY: u64 = 64;
 
-/// How long a superseded version is kept, in milliseconds.
-const KEPT_MILLIS: u128 = 24 * 3600 * 1000;
+/// How long a superseded version is kept.
+const KEPT: Duration = Duration::from_hours(24);
+
+/// How long a superseded version of what is said again and again is kept: longer than a listing may be old.
+pub const KEPT_OF_REPORTS: Duration = Duration::from_mins(10);
 
 /// The newest version of a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,12 +102,23 @@ fn numbers(children: &[Child]) -> Vec<u64> {
 
 /// Creates version `number`; false where another writer was first.
 pub async fn land(store: &Store, directory: &Key, number: u64, value: Bytes, durability: Durability) -> Result<bool> {
+    land_keeping(store, directory, number, value, durability, KEPT).await
+}
+
+async fn land_keeping(
+    store: &Store,
+    directory: &Key,
+    number: u64,
+    value: Bytes,
+    durability: Durability,
+    kept: Duration,
+) -> Result<bool> {
     let landed = match store.put_new(&directory.join(name(number)), value, durability).await? {
         PutNew::Created => true,
         PutNew::Exists(_) => false,
     };
     if landed && number.is_multiple_of(COMPACT_EVERY) {
-        compact(store, directory, number).await?;
+        compact(store, directory, number, kept).await?;
     }
     Ok(landed)
 }
@@ -112,21 +128,32 @@ pub async fn append(
     store: &Store,
     directory: &Key,
     durability: Durability,
+    value: impl FnMut(Option<&Newest>) -> Bytes,
+) -> Result<u64> {
+    append_keeping(store, directory, durability, KEPT, value).await
+}
+
+/// As [`append`], where superseded versions are kept for so long.
+pub async fn append_keeping(
+    store: &Store,
+    directory: &Key,
+    durability: Durability,
+    kept: Duration,
     mut value: impl FnMut(Option<&Newest>) -> Bytes,
 ) -> Result<u64> {
     let mut least = 0;
     loop {
         let head = newest_from(store, directory, least).await?;
         let next = head.as_ref().map_or(1, |head| head.number + 1);
-        if land(store, directory, next, value(head.as_ref()), durability).await? {
+        if land_keeping(store, directory, next, value(head.as_ref()), durability, kept).await? {
             return Ok(next);
         }
         least = next;
     }
 }
 
-/// Deletes versions that have been superseded for a day, with their hints. The newest stays.
-async fn compact(store: &Store, directory: &Key, newest: u64) -> Result<()> {
+/// Deletes versions that have been superseded for as long as they are kept, with their hints. The newest stays.
+async fn compact(store: &Store, directory: &Key, newest: u64, kept: Duration) -> Result<()> {
     let now = store.now().await?;
     let children = store.children(directory, None, usize::MAX).await?;
     let mut superseded_long_ago = false;
@@ -137,7 +164,7 @@ async fn compact(store: &Store, directory: &Key, newest: u64) -> Result<()> {
             store.delete(&key).await?;
         } else if let Some(meta) = store.head(&key).await? {
             // All older ones were superseded when this one was made, or earlier.
-            superseded_long_ago = now.duration_since(meta.modified).is_ok_and(|age| age.as_millis() > KEPT_MILLIS);
+            superseded_long_ago = now.duration_since(meta.modified).is_ok_and(|age| age > kept);
         }
     }
     Ok(())
@@ -188,5 +215,19 @@ mod tests {
         numbers.sort_unstable();
         assert_eq!(numbers, (1..=20).collect::<Vec<_>>());
         assert_eq!(newest(&store, &directory).await.unwrap().unwrap().number, 20);
+    }
+
+    #[tokio::test]
+    async fn what_is_said_again_and_again_does_not_pile_up() {
+        let store: Store = Arc::new(MemoryStore::default());
+        let directory = Key::new("a").unwrap();
+        for n in 1..=4 * COMPACT_EVERY {
+            let value = |_: Option<&Newest>| Bytes::from(n.to_string());
+            append_keeping(&store, &directory, Durability::Volatile, Duration::ZERO, value).await.unwrap();
+        }
+        let left = store.children(&directory, None, usize::MAX).await.unwrap().len() as u64;
+        assert!(left <= COMPACT_EVERY, "{left} versions are left");
+        let newest = newest(&store, &directory).await.unwrap().unwrap();
+        assert_eq!(newest.value, (4 * COMPACT_EVERY).to_string());
     }
 }

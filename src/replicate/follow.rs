@@ -37,6 +37,8 @@ pub struct Timing {
     pub compare_every: Duration,
     /// How often at most an edge's status is written.
     pub publish_every: Duration,
+    /// How often an edge's status is written anew though it has not changed.
+    pub renew_every: Duration,
     /// How often at most the destination's cursor is written.
     pub save_every: Duration,
     /// The first and the longest pause after something failed that is about a registry as a whole.
@@ -51,6 +53,7 @@ impl Default for Timing {
             poll: Duration::from_secs(25),
             compare_every: Duration::from_hours(1),
             publish_every: Duration::from_secs(2),
+            renew_every: Duration::from_secs(30),
             save_every: Duration::from_secs(10),
             backoff: (Duration::from_secs(1), Duration::from_secs(30)),
             tick: Duration::from_millis(500),

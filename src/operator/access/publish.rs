@@ -9,7 +9,6 @@ use kube::ResourceExt;
 use super::board::InForce;
 use super::compile::{Content, compile};
 use super::snapshot::{Source, input};
-use super::term;
 use crate::admin::client::ClientError;
 use crate::admin::{AccessDocument, AccessState, ProblemCode, SignedDocument, StoreState};
 use crate::api::conditions::reason;
@@ -17,6 +16,7 @@ use crate::api::{ANNOTATION_TAKE_OVER, Registry};
 use crate::operator::context::{Context, lock};
 use crate::operator::failure::Failure;
 use crate::operator::reach::{self, Keys, Pod, Target};
+use crate::operator::term;
 
 /// How often a document is compiled anew because the store moved on meanwhile.
 const ATTEMPTS: usize = 5;

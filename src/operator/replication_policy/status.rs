@@ -1,5 +1,9 @@
 //! status: how the edges stand, from what their replicators report.
 
+mod silence;
+
+use std::time::Duration;
+
 use kube::ResourceExt;
 
 use super::drift::Corrections;
@@ -15,9 +19,13 @@ use crate::operator::conditions::{self, Truth, shorten};
 use crate::operator::context::Context;
 use crate::operator::driver::{Settled, Standing};
 use crate::operator::edges::board::EdgesReport;
+use silence::Hearing;
 
 /// The state of an edge whose destination another policy has.
 const REFUSED: &str = "Refused";
+
+/// The state of an edge of which nothing is known, or nothing any more.
+const UNKNOWN: &str = "Unknown";
 
 /// What is known of an edge.
 struct Known {
@@ -29,6 +37,8 @@ struct Known {
     asked: bool,
     status: Option<EdgeStatus>,
     problem: Option<String>,
+    /// Whether its replicator is heard.
+    hearing: Hearing,
     /// Why it does not run: another policy has the destination.
     refused: Option<String>,
 }
@@ -36,7 +46,16 @@ struct Known {
 impl Known {
     /// An edge that this operator does not run.
     fn not_here(report: EdgeReport, refused: Option<String>) -> Self {
-        Self { report, placed: true, here: false, asked: true, status: None, problem: None, refused }
+        Self {
+            report,
+            placed: true,
+            here: false,
+            asked: true,
+            status: None,
+            problem: None,
+            hearing: Hearing::Awaited,
+            refused,
+        }
     }
 }
 
@@ -55,9 +74,10 @@ pub(super) fn settle(
     }
     let corrections = known.iter().filter_map(corrections).collect();
     let generation = policy.metadata.generation.unwrap_or_default();
+    let settled = Settled { standing: standing(policy, &known), again: look_again(&known) };
     // A new process has not asked its registries yet: what was said before stands until it has.
     if known.iter().any(|known| !known.asked) {
-        return (standing(policy, &known).into(), corrections);
+        return (settled, corrections);
     }
     match synced(policy, &known) {
         Some((truth, why, message)) => {
@@ -65,7 +85,12 @@ pub(super) fn settle(
         }
         None => conditions::clear(&mut status.conditions, SYNCED),
     }
-    (standing(policy, &known).into(), corrections)
+    (settled, corrections)
+}
+
+/// When the next replicator will have been silent for too long, should it say nothing until then.
+fn look_again(known: &[Known]) -> Option<Duration> {
+    known.iter().filter_map(|known| known.hearing.again()).min()
 }
 
 /// What was put right, where the replicator has said so now.
@@ -87,7 +112,7 @@ fn known(context: &Context, policy: &ReplicationPolicy, placed: &Placed) -> Know
         id: id.clone(),
         source: placed.pair.source.clone(),
         destination: placed.pair.destination.clone(),
-        state: "Unknown".to_owned(),
+        state: UNKNOWN.to_owned(),
         ..EdgeReport::default()
     };
     let source_uid = match &placed.runner {
@@ -117,7 +142,15 @@ fn known(context: &Context, policy: &ReplicationPolicy, placed: &Placed) -> Know
         Some(status) => fill(&mut report, status),
         None => keep(policy, &mut report, problem.is_none()),
     }
-    Known { report, placed: in_place, here: true, asked, status, problem, refused: None }
+    let hearing = silence::hearing(context, &namespace, &placed.pair.source, status.as_ref());
+    if is_manual(policy) || matches!(hearing, Hearing::Silent { .. }) {
+        // Nobody looks at what has changed since.
+        report.lag_seconds = None;
+    }
+    if matches!(hearing, Hearing::Silent { .. }) {
+        UNKNOWN.clone_into(&mut report.state);
+    }
+    Known { report, placed: in_place, here: true, asked, status, problem, hearing, refused: None }
 }
 
 /// What was reported last, where nothing was reported now; its state only where nobody could have reported another.
@@ -201,17 +234,41 @@ fn synced(policy: &ReplicationPolicy, known: &[Known]) -> Option<(Truth, &'stati
         return Some((Truth::Unknown, reason::SUSPENDED, "spec.suspend is true".to_owned()));
     }
     let name = |known: &Known| format!("{} -> {}", known.report.source, known.report.destination);
-    if let Some((edge, status)) =
-        here.iter().find_map(|known| Some((known, known.status.as_ref()?)).filter(|(_, status)| is_failing(status)))
-    {
+    if let Some((edge, status)) = here.iter().find_map(|known| Some((known, known.failing()?))) {
         let error = status.last_error.clone().unwrap_or_else(|| format!("{} items failed", status.failed));
         return Some((Truth::False, reason::EDGE_FAILING, format!("{}: {error}", name(edge))));
     }
+    if let Some((edge, why)) = here.iter().find_map(|known| Some((known, known.hearing.silence()?))) {
+        return Some((Truth::Unknown, reason::REPLICATOR_SILENT, format!("{}: {why}", name(edge))));
+    }
     if let Some(edge) = here.iter().find(|known| !known.status.as_ref().is_some_and(is_synced)) {
-        let why = edge.problem.clone().unwrap_or_else(|| edge.report.state.clone());
+        let unheard = || edge.status.is_none().then(|| silence::unheard(&edge.report.source));
+        let why = edge.problem.clone().or_else(unheard).unwrap_or_else(|| edge.report.state.clone());
         return Some((Truth::False, reason::COMPARING, format!("{}: {why}", name(edge))));
     }
-    Some((Truth::True, reason::SUCCEEDED, "every edge that runs here has been compared and is followed".to_owned()))
+    Some((Truth::True, reason::SUCCEEDED, in_step(policy)))
+}
+
+/// What is true of a policy whose edges have all been compared.
+fn in_step(policy: &ReplicationPolicy) -> String {
+    if is_manual(policy) {
+        return format!(
+            "every edge that runs here has been compared; spec.trigger is manual: what has changed since is not moved \
+             until the annotation {ANNOTATION_REQUESTED_AT} gets a new value"
+        );
+    }
+    "every edge that runs here has been compared and is followed".to_owned()
+}
+
+fn is_manual(policy: &ReplicationPolicy) -> bool {
+    policy.spec.trigger.as_ref().is_some_and(|trigger| trigger.manual.is_some())
+}
+
+impl Known {
+    /// What is said of an edge that fails, unless nobody says it any more.
+    fn failing(&self) -> Option<&EdgeStatus> {
+        self.status.as_ref().filter(|status| is_failing(status) && self.hearing.silence().is_none())
+    }
 }
 
 fn is_failing(status: &EdgeStatus) -> bool {

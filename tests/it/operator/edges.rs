@@ -4,11 +4,12 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{DynamicObject, ListParams};
 use regatta::admin::{DestinationCursor, EdgeState, EdgeStatus, EdgesDocument, Totals, Withheld, WithheldReason};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 use crate::support::eventually;
 use crate::support::kubelet::Kubelet;
+use crate::support::layers::Control;
 use crate::support::objects::{external, of_kind, registry};
 use crate::support::world::World;
 
@@ -45,6 +46,7 @@ pub(super) fn status(id: &str, state: EdgeState) -> EdgeStatus {
         policy_generation: 1,
         state,
         last_handled_request: None,
+        reported_at: Some(jiff::Timestamp::now()),
         last_sync: Some(jiff::Timestamp::UNIX_EPOCH),
         last_compare: Some(jiff::Timestamp::UNIX_EPOCH),
         lag_seconds: 7,
@@ -95,6 +97,56 @@ async fn an_edge_runs_at_the_home_of_its_source_and_its_report_becomes_status() 
     assert_eq!(states, [("hq", "Following"), ("province", "Delegated")]);
     assert_eq!(edges[0]["bytes"], 1234);
     assert_eq!(policy.data["status"]["lag"], "7s");
+}
+
+async fn policy_status(world: &World) -> Value {
+    world.kind("ReplicationPolicy").get("tree").await.expect("it is there").data["status"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replicator_that_says_nothing_any_more_is_not_taken_for_one_that_follows() {
+    let (world, kubelet) = world().await;
+    let operator = world.operator().await;
+    world.ready("ReplicationPolicy", "tree").await;
+    let admin = kubelet.admin("hq").await;
+    let id = document(&admin, "the edge is placed", |found| found.edges.len() == 1).await.edges[0].id.clone();
+    let report = |ago: i64| {
+        let at = jiff::Timestamp::now() - jiff::SignedDuration::from_mins(ago);
+        (EdgeStatus { reported_at: Some(at), ..status(&id, EdgeState::Following) }, format!("{at:.0}"))
+    };
+    let (old, since) = report(10);
+    admin.put_edge_status(&old).await.expect("taken");
+    let message = world.condition("ReplicationPolicy", "tree", "Synced", "Unknown", "ReplicatorSilent").await;
+    for part in ["hq -> province: ", &since, "the Deployment hq-registry-replicator"] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+    let found = policy_status(&world).await;
+    assert_eq!(found["edges"][0]["state"], "Unknown");
+    assert_eq!((&found["lag"], &found["edges"][0]["lagSeconds"]), (&Value::Null, &Value::Null), "nobody knows");
+
+    // Its clock may be wrong: that it says something else is what counts.
+    admin.put_edge_status(&report(-60).0).await.expect("taken");
+    world.condition("ReplicationPolicy", "tree", "Synced", "True", "Succeeded").await;
+    drop(operator);
+    let mut settings = world.settings("undisturbed");
+    settings.replicator_silence = Duration::from_secs(5);
+    let _operator = world.operator_with(&Control::counting(), settings).await;
+    // Nothing happens, and that is noticed.
+    world.condition("ReplicationPolicy", "tree", "Synced", "Unknown", "ReplicatorSilent").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_manual_policy_nobody_says_that_it_is_followed() {
+    let (world, kubelet) = world().await;
+    world.patch("ReplicationPolicy", "tree", json!({ "spec": { "trigger": { "manual": {} } } })).await.expect("manual");
+    let _operator = world.operator().await;
+    world.ready("ReplicationPolicy", "tree").await;
+    let admin = kubelet.admin("hq").await;
+    let id = document(&admin, "the edge is placed", |found| found.edges.len() == 1).await.edges[0].id.clone();
+    admin.put_edge_status(&status(&id, EdgeState::Idle)).await.expect("taken");
+    let message = world.condition("ReplicationPolicy", "tree", "Synced", "True", "Succeeded").await;
+    assert!(message.contains("spec.trigger is manual") && !message.contains("followed"), "{message}");
+    assert_eq!(policy_status(&world).await["lag"], Value::Null);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -161,10 +213,18 @@ fn fan_out(name: &str, source: &str) -> DynamicObject {
     of_kind("ReplicationPolicy", name, json!({ "topology": topology }))
 }
 
-async fn drift_events(world: &World) -> Vec<String> {
+async fn events(world: &World, reason: &str) -> Vec<String> {
     let events = world.api::<Event>().list(&ListParams::default()).await.expect("a list").items;
-    let of_drift = events.into_iter().filter(|event| event.reason.as_deref() == Some("DriftCorrected"));
-    of_drift.filter_map(|event| event.note).collect()
+    let of_reason = events.into_iter().filter(|event| event.reason.as_deref() == Some(reason));
+    of_reason.filter_map(|event| event.note).collect()
+}
+
+async fn some_events(world: &World, reason: &str) -> Vec<String> {
+    eventually(&format!("an Event {reason}"), || async {
+        let found = events(world, reason).await;
+        if found.is_empty() { Err(()) } else { Ok(found) }
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -181,20 +241,19 @@ async fn what_was_put_right_at_a_destination_is_an_event_and_many_of_them_are_fe
     };
     admin.put_edge_status(&report(3, &["old:1 (copied)"])).await.expect("taken");
     world.condition("ReplicationPolicy", "tree", "Synced", "True", "Succeeded").await;
-    assert_eq!(drift_events(&world).await, Vec::<String>::new(), "what nobody saw begin is not news");
     admin.put_edge_status(&report(5, &["app:2 (deleted)", "app:1 (copied)", "old:1 (copied)"])).await.expect("taken");
-    let notes = eventually("an Event", || async {
-        let found = drift_events(&world).await;
-        if found.is_empty() { Err(()) } else { Ok(found) }
-    })
-    .await;
+    // The only one: what nobody saw begin, the first three, was no news.
+    let notes = some_events(&world, "DriftCorrected").await;
     let note = "hq -> province: 2 changed there and not at hq, put right: app:2 (deleted), app:1 (copied)";
     assert_eq!(notes, [note]);
     // More at once is told later, and together; that it was seen shows in the state that came with it.
     let more = EdgeStatus { state: EdgeState::Comparing, ..report(6, &["app:3 (copied)"]) };
     admin.put_edge_status(&more).await.expect("taken");
     world.condition("ReplicationPolicy", "tree", "Synced", "False", "Comparing").await;
-    assert_eq!(drift_events(&world).await, [note]);
+    // An Event of what happens after that has come; one of this would have come before it.
+    world.patch("ReplicationPolicy", "tree", json!({ "spec": { "suspend": true } })).await.expect("suspended");
+    some_events(&world, "Suspended").await;
+    assert_eq!(events(&world, "DriftCorrected").await, [note]);
 }
 
 /// Whichever was there first: in another cluster it is the other one.

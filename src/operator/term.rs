@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use super::context::{Context, lock};
+use super::failure::Failure;
+use super::lease;
+use super::reach::{Pod, Target};
 use crate::admin::client::ClientError;
 use crate::admin::{AccessState, ProblemCode};
 use crate::api::conditions::reason;
-use crate::operator::context::{Context, lock};
-use crate::operator::failure::Failure;
-use crate::operator::lease;
-use crate::operator::reach::{Pod, Target};
 
 /// When to look again.
 const SOON: Duration = Duration::from_secs(1);
@@ -30,12 +30,7 @@ impl Terms {
 }
 
 /// This process's term at this registry: asked for once, and again where the store does not know it any more.
-pub(in crate::operator) async fn of(
-    context: &Context,
-    target: &Target,
-    pods: &[Pod],
-    state: &AccessState,
-) -> Result<u64, Failure> {
+pub(super) async fn of(context: &Context, target: &Target, pods: &[Pod], state: &AccessState) -> Result<u64, Failure> {
     let known = lock(&context.terms.known).get(&target.uid).copied();
     if let Some(term) = known.filter(|term| state.stored_term >= *term) {
         return Ok(term);
@@ -59,7 +54,7 @@ pub(in crate::operator) async fn of(
 }
 
 /// A registry that knows a greater term than this process's ends it: nobody leads twice.
-pub(in crate::operator) fn refused(context: &Context, error: ClientError) -> Failure {
+pub(super) fn refused(context: &Context, error: ClientError) -> Failure {
     let stale = error.code() == Some(ProblemCode::StaleTerm);
     let failure = Failure::Registry(error);
     if stale {
