@@ -14,6 +14,7 @@
 //! | `PUT /admin/v1/edges` (`If-Match: "G"`) | operator | [`EdgesDocument`] of generation G+1 |
 //! | `GET /admin/v1/edges/status` | operator | every [`EdgeStatus`] |
 //! | `PUT /admin/v1/edges/{id}/status` | replicator | [`EdgeStatus`] |
+//! | `GET /admin/v1/runs/{name}` | operator | [`CollectionSummary`], the whole of it |
 //! | `GET /admin/v1/journal?cursor=C&wait=S` | replicator | [`JournalPage`] |
 //!
 //! The operator proves itself by a short-lived token in `X-Regatta-Authorization` (see [`token`]); a replicator by

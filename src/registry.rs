@@ -24,6 +24,7 @@ pub mod lookups;
 pub mod manifests;
 pub mod referrers;
 pub mod register;
+pub mod runs;
 pub mod sweep;
 pub mod tags;
 pub mod trash;

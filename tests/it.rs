@@ -62,6 +62,8 @@ mod registry_access;
 mod registry_faults;
 #[path = "it/registry_protocol.rs"]
 mod registry_protocol;
+#[path = "it/registry_runs.rs"]
+mod registry_runs;
 #[path = "it/registry_serving.rs"]
 mod registry_serving;
 #[path = "it/registry_settings.rs"]

@@ -19,7 +19,7 @@ use super::edges::{EdgeStatus, EdgesDocument};
 use super::journal::JournalPage;
 use super::keys::KeySet;
 use super::token::{self, TokenError};
-use super::{AUTHORIZATION_HEADER, Problem, ProblemCode, StoreState, Term, TermRequest};
+use super::{AUTHORIZATION_HEADER, CollectionSummary, Problem, ProblemCode, StoreState, Term, TermRequest};
 
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -163,6 +163,17 @@ impl Client {
         let body = serde_json::to_vec(status)?;
         let request = self.request(Method::PUT, &format!("edges/{}/status", status.id), &body)?;
         self.exchange(request.body(body)).await.map(drop)
+    }
+
+    /// `GET /admin/v1/runs/{name}`; none where the registry knows nothing of it.
+    pub async fn run(&self, name: &str) -> Result<Option<CollectionSummary>, ClientError> {
+        match self.get(&format!("runs/{name}"), Duration::ZERO).await {
+            Ok(summary) => Ok(Some(summary)),
+            Err(error) if error.code() == Some(ProblemCode::NotFound) => Ok(None),
+            // A registry of an older release keeps none.
+            Err(ClientError::Unexpected { status: StatusCode::NOT_FOUND }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// `GET /admin/v1/journal`; waits up to `wait` for a change. Without a cursor: the end as of now.

@@ -1,10 +1,16 @@
-//! What a run tells its operator: the compact JSON summary in a Job's termination message (at most 4,000 bytes).
+//! What a run tells its operator: the compact JSON summary in a Job's termination message (at most 4,000 bytes). The
+//! whole of it is kept in the registry's store under the run's name, and served on the internal port: a pod may be gone
+//! before anybody has read what it left.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// The most bytes that a summary may have: the kubelet keeps 4,096 of a termination message.
 pub const SUMMARY_LIMIT: usize = 4_000;
+
+/// The environment's variable in which a run is told its name. Not a flag: an image of an older release ends at one that it
+/// does not know.
+pub const RUN_VARIABLE: &str = "REGATTA_RUN";
 
 /// What one garbage collection did, or, of a dry run, would have done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,11 +9,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::store::{OpenError, StoreArgs};
-use crate::admin::runs::SUMMARY_LIMIT;
+use crate::admin::runs::{RUN_VARIABLE, SUMMARY_LIMIT};
 use crate::admin::{CollectionCounts, CollectionSummary};
 use crate::clock::System;
 use crate::gc::collect::Outcome;
 use crate::gc::{CollectError, Counts, Options, collect};
+use crate::registry::runs::{KEPT, is_run_name};
 use crate::registry::{Registry, RegistryError, layout};
 use crate::server::fault::chain;
 use crate::store::StoreError;
@@ -41,6 +42,14 @@ pub struct Args {
     /// Write a JSON summary of at most 4,000 bytes here.
     #[arg(long, value_name = "FILE")]
     summary: Option<PathBuf>,
+    /// Keep the whole summary in the store under this name, which the internal port serves for 30 days.
+    #[arg(long, env = RUN_VARIABLE, value_name = "NAME", value_parser = run_name)]
+    run: Option<String>,
+}
+
+fn run_name(text: &str) -> Result<String, String> {
+    let grammar = "at most 63 of a-z, 0-9 and '-', the first and the last a letter or a digit";
+    if is_run_name(text) { Ok(text.to_owned()) } else { Err(grammar.to_owned()) }
 }
 
 /// How pushes are kept apart from the collection.
@@ -88,16 +97,19 @@ pub async fn run(args: Args) -> Result<(), Error> {
     let stop = CancellationToken::new();
     stop_on_signals(stop.clone()).map_err(|source| Error::Io { what: "catching signals", source })?;
     let started = Timestamp::now();
-    let (outcome, result) = match open(&args).await {
+    let (registry, outcome, result) = match open(&args).await {
         Ok(registry) => {
             let (outcome, result) = collect(&registry, &options(&args), args.dry_run, &stop).await;
-            (outcome, result.map_err(Error::from))
+            (Some(registry), outcome, result.map_err(Error::from))
         }
-        Err(error) => (Outcome::default(), Err(error)),
+        Err(error) => (None, Outcome::default(), Err(error)),
     };
     let message = result.as_ref().err().map(|error| chain(error)).or_else(|| outcome.errors.first().cloned());
     let summary = summary(&outcome, &args, started, result.is_ok(), message);
     write_summary(&args, &summary)?;
+    if let (Some(registry), Some(run)) = (&registry, &args.run) {
+        keep(registry, run, &summary).await;
+    }
     result?;
     print(&summary).map_err(|source| Error::Io { what: "printing", source })
 }
@@ -177,6 +189,17 @@ fn write_summary(args: &Args, summary: &CollectionSummary) -> Result<(), Error> 
         text = to_text(&summary);
     }
     std::fs::write(path, text).map_err(|source| Error::Io { what: "writing the summary", source })
+}
+
+/// What was done is done, whether it can be kept or not.
+async fn keep(registry: &Registry, run: &str, summary: &CollectionSummary) {
+    let kept = async {
+        registry.keep_run(run, crate::registry::register::to_json(summary)).await?;
+        registry.forget_runs(KEPT).await
+    };
+    if let Err(error) = kept.await {
+        tracing::warn!(error = chain(&error), run, "the summary could not be kept in the store");
+    }
 }
 
 fn to_text(summary: &CollectionSummary) -> String {

@@ -10,6 +10,7 @@ pub mod build;
 mod dereference;
 mod start;
 mod status;
+mod summary;
 pub mod validate;
 
 use std::time::Duration;
@@ -22,7 +23,7 @@ use super::driver::{Kind, Settled, Standing};
 use super::failure::Failure;
 use super::project::{Whose, whose};
 use crate::api::conditions::reason;
-use crate::api::{GarbageCollection, GarbageCollectionStatus, RunningCollection};
+use crate::api::{GarbageCollection, GarbageCollectionStatus, Registry, RunningCollection};
 use dereference::Progress;
 
 /// When to look again at what has just been written.
@@ -50,7 +51,7 @@ impl Kind for GarbageCollection {
             Whose::Ours(registry) => registry,
         };
         if let Some(running) = status.running.clone() {
-            return follow(self, context, running, status).await;
+            return follow(self, context, &registry, running, status).await;
         }
         let Some(request) = unanswered(self, status) else {
             apply::tidy(context, self).await?;
@@ -70,7 +71,7 @@ impl Kind for GarbageCollection {
         }
         let job = build::job(self, &registry, &volume, &run, &request);
         let name = apply::job(context, self, &job).await?;
-        status.running = Some(RunningCollection { job: name, request });
+        status::begun(self, context, RunningCollection { job: name, request }, status);
         // It may have ended before the cache shows that it began.
         Ok(Settled { standing: status::running(), again: Some(SOON) })
     }
@@ -85,10 +86,11 @@ fn unanswered(object: &GarbageCollection, status: &GarbageCollectionStatus) -> O
 async fn follow(
     object: &GarbageCollection,
     context: &Context,
+    registry: &Registry,
     running: RunningCollection,
     status: &mut GarbageCollectionStatus,
 ) -> Result<Settled, Failure> {
-    match dereference::progress(context, object, &running).await? {
+    match dereference::progress(context, object, registry, &running).await? {
         Progress::UnderWay { again } => Ok(Settled { standing: status::running(), again: Some(again) }),
         Progress::Pending { job, why, give_up } => {
             let deadline = context.settings.start_deadline;

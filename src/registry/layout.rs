@@ -18,6 +18,7 @@
 //! regatta/v1/trash/blobs/<alg>/<2 hex>/<hex>/<at>-<nonce>  condemned bytes, and when
 //! regatta/v1/access/<versions>                        access documents
 //! regatta/v1/terms/<versions>                         operators' terms of office
+//! regatta/v1/runs/<name>                              what a collection did
 //! regatta/v1/edges/..., regatta/v1/cursors/...        what the replicator does and did
 //! ```
 //!
@@ -196,6 +197,16 @@ pub fn access() -> Key {
 /// The terms of office.
 pub fn terms() -> Key {
     ours("terms")
+}
+
+/// The directory of what collections did.
+pub fn runs() -> Key {
+    ours("runs")
+}
+
+/// What one collection did.
+pub fn run(name: &str) -> Key {
+    ours(format_args!("runs/{name}"))
 }
 
 /// The edges that run at this registry.

@@ -51,7 +51,7 @@ impl Registry {
         Ok(swept)
     }
 
-    async fn is_older(&self, key: &Key, now: SystemTime, than: Duration) -> Result<bool> {
+    pub(super) async fn is_older(&self, key: &Key, now: SystemTime, than: Duration) -> Result<bool> {
         let meta = self.inner.store.head(key).await?;
         Ok(meta.is_some_and(|meta| now.duration_since(meta.modified).is_ok_and(|age| age > than)))
     }

@@ -477,3 +477,24 @@ fn a_head_that_is_condemned_is_readable_and_not_set() {
     let head = Head { version: 1, entry };
     assert!(head.is_readable() && !head.is_set());
 }
+
+#[tokio::test]
+async fn what_a_collection_did_is_kept_as_it_was_said_first_and_not_for_ever() {
+    let (one, other) = replicas().await;
+    assert_eq!(one.run("gc-1").await.unwrap(), None);
+    assert!(one.keep_run("gc-1", "first".into()).await.unwrap());
+    assert!(!other.keep_run("gc-1", "second".into()).await.unwrap());
+    assert_eq!(other.run("gc-1").await.unwrap().unwrap(), "first");
+    assert_eq!(one.forget_runs(super::runs::KEPT).await.unwrap(), 0);
+    assert_eq!(one.forget_runs(std::time::Duration::ZERO).await.unwrap(), 1);
+    assert_eq!(one.run("gc-1").await.unwrap(), None);
+}
+
+#[test]
+fn the_name_of_a_run_is_that_of_a_job() {
+    use super::runs::is_run_name;
+    assert!(["a", "gc-0123456789abcdef", &"a".repeat(63)].into_iter().all(is_run_name));
+    for no_name in ["", "-a", "a-", "A", "a/b", "..", "a.b", &"a".repeat(64)] {
+        assert!(!is_run_name(no_name), "{no_name}");
+    }
+}

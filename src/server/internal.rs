@@ -15,12 +15,13 @@ use super::documents::Refused;
 use super::fault::chain;
 use super::{Server, dispatch, journal};
 use crate::admin::{
-    AUTHORIZATION_HEADER, EdgeStatus, EdgesDocument, Problem, ProblemCode, SignedDocument, StoreState, Term,
-    TermRequest, token,
+    AUTHORIZATION_HEADER, CollectionSummary, EdgeStatus, EdgesDocument, Problem, ProblemCode, SignedDocument,
+    StoreState, Term, TermRequest, token,
 };
 use crate::auth::Identity;
 use crate::registry::RegistryError;
 use crate::registry::edges::is_edge_id;
+use crate::registry::runs::is_run_name;
 
 /// The longest that a long poll waits.
 const LONGEST_WAIT: Duration = Duration::from_secs(55);
@@ -37,6 +38,7 @@ pub fn router(server: Server) -> Router {
         .route("/admin/v1/edges", get(edges).put(put_edges))
         .route("/admin/v1/edges/status", get(edge_statuses))
         .route("/admin/v1/edges/{id}/status", put(put_edge_status))
+        .route("/admin/v1/runs/{name}", get(run))
         .route("/admin/v1/journal", get(journal::read))
         .fallback(dispatch::serve_internally)
         .with_state(server)
@@ -240,4 +242,12 @@ async fn put_edge_status(
     let mut response = StatusCode::NO_CONTENT.into_response();
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
+}
+
+async fn run(State(server): State<Server>, Path(name): Path<String>, headers: HeaderMap) -> Answer {
+    server.require_operator(&headers, b"")?;
+    let kept = if is_run_name(&name) { server.registry().run(&name).await? } else { None };
+    let unknown = || Refusal::new(ProblemCode::NotFound, format!("nothing is known of a run `{name}`"));
+    let summary: CollectionSummary = parse(&kept.ok_or_else(unknown)?)?;
+    Ok(respond(&summary))
 }

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
-use k8s_openapi::api::core::v1::{Affinity, Container, PodAffinity, PodAffinityTerm};
+use k8s_openapi::api::core::v1::{Affinity, Container, EnvVar, PodAffinity, PodAffinityTerm};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use kube::ResourceExt;
 use sha2::{Digest, Sha256};
 
 use super::dereference::Volume;
 use super::validate::{Run, argument};
+use crate::admin::runs::RUN_VARIABLE;
 use crate::api::{ANNOTATION_REQUESTED_AT, AccessMode, CollectionMode, GarbageCollection, LABEL_COLLECTION, Registry};
 use crate::operator::labels::{self, Component};
 use crate::operator::registry::build::pod::{self, Mount};
@@ -31,7 +32,8 @@ pub fn job_name(object: &GarbageCollection, request: &str) -> String {
 /// The Job.
 pub fn job(object: &GarbageCollection, registry: &Registry, volume: &Volume, run: &Run, request: &str) -> Job {
     let mounts = [Mount::data(&volume.plan.claim())];
-    let mut template = pod::template(&volume.plan, Component::Collector, container(volume, run), &mounts);
+    let mut template =
+        pod::template(&volume.plan, Component::Collector, container(volume, run, &job_name(object, request)), &mounts);
     if let Some(spec) = &mut template.spec {
         spec.restart_policy = Some("Never".to_owned());
         // Nobody is beside what is not there: with such an affinity the pod would never be scheduled.
@@ -67,7 +69,7 @@ fn metadata(object: &GarbageCollection, volume: &Volume, request: &str) -> Objec
     }
 }
 
-fn container(volume: &Volume, run: &Run) -> Container {
+fn container(volume: &Volume, run: &Run, name: &str) -> Container {
     let mode = match run.mode {
         CollectionMode::ReadOnly => "read-only",
     };
@@ -85,7 +87,10 @@ fn container(volume: &Volume, run: &Run) -> Container {
     if run.untagged {
         args.push("--untagged".to_owned());
     }
-    pod::container("collector", &volume.image, args)
+    Container {
+        env: Some(vec![EnvVar { name: RUN_VARIABLE.to_owned(), value: Some(name.to_owned()), value_from: None }]),
+        ..pod::container("collector", &volume.image, args)
+    }
 }
 
 /// On the node that has the volume.

@@ -8,8 +8,8 @@ use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use kube::runtime::reflector::ObjectRef;
 
+use super::summary::{self, Ended};
 use super::{POLL, build, start, status};
-use crate::admin::CollectionSummary;
 use crate::api::conditions::reason;
 use crate::api::{
     ANNOTATION_GIVEN_UP, AccessMode, CollectionRun, GarbageCollection, GarbageCollectionStatus, LABEL_REGISTRY,
@@ -141,21 +141,23 @@ fn ended(job: &Job) -> Option<bool> {
 pub(super) async fn progress(
     context: &Context,
     object: &GarbageCollection,
+    registry: &Registry,
     running: &RunningCollection,
 ) -> Result<Progress, Failure> {
     let namespace = object.namespace().unwrap_or_default();
     let api = Api::<Job>::namespaced(context.client.clone(), &namespace);
-    let Some(job) = api.get_opt(&running.job).await? else {
-        let message = "its Job was deleted before its outcome was seen; annotate again to run it again";
-        return Ok(Progress::Ended(Box::new(status::without_summary(running, None, message))));
+    let run = match api.get_opt(&running.job).await? {
+        None => summary::of_deleted(context, registry, running).await,
+        Some(job) => match ended(&job) {
+            None => return under_way(context, &namespace, job).await,
+            Some(complete) => {
+                let pods = pods(context, &namespace, &running.job).await?;
+                summary::of_ended(context, registry, running, &Ended { job: &job, complete, pods: &pods }).await
+            }
+        },
     };
-    match ended(&job) {
-        Some(complete) => {
-            let pods = pods(context, &namespace, &running.job).await?;
-            Ok(Progress::Ended(Box::new(outcome(running, &job, complete, &pods))))
-        }
-        None => under_way(context, &namespace, job).await,
-    }
+    // It has ended, and who knows how is asked again.
+    Ok(run.map_or(Progress::UnderWay { again: summary::AGAIN }, |run| Progress::Ended(Box::new(run))))
 }
 
 async fn under_way(context: &Context, namespace: &str, job: Job) -> Result<Progress, Failure> {
@@ -177,26 +179,12 @@ async fn under_way(context: &Context, namespace: &str, job: Job) -> Result<Progr
 }
 
 /// What was written down when the run was given up.
-fn given_up(job: &Job) -> Option<&str> {
+pub(super) fn given_up(job: &Job) -> Option<&str> {
     job.annotations().get(ANNOTATION_GIVEN_UP).map(String::as_str)
-}
-
-fn outcome(running: &RunningCollection, job: &Job, complete: bool, pods: &[Pod]) -> CollectionRun {
-    let message = pods.iter().find_map(termination_message);
-    if let Some(summary) = message.and_then(|message| serde_json::from_str::<CollectionSummary>(message).ok()) {
-        return status::from_summary(running, complete, &summary);
-    }
-    let message = message.or(given_up(job)).unwrap_or("its pod left no summary");
-    status::without_summary(running, Some(job), message)
 }
 
 async fn pods(context: &Context, namespace: &str, job: &str) -> Result<Vec<Pod>, Failure> {
     let api = Api::<Pod>::namespaced(context.client.clone(), namespace);
     let selector = format!("batch.kubernetes.io/job-name={job}");
     Ok(api.list(&ListParams::default().labels(&selector)).await?.items)
-}
-
-fn termination_message(pod: &Pod) -> Option<&str> {
-    let status = pod.status.as_ref()?.container_statuses.as_ref()?.first()?;
-    status.state.as_ref()?.terminated.as_ref()?.message.as_deref()
 }

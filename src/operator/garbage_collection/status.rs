@@ -13,6 +13,12 @@ use crate::operator::context::Context;
 use crate::operator::driver::{Settled, Standing};
 use crate::operator::failure::Failure;
 
+/// The most bytes of what a run says.
+const LONGEST: usize = 4096;
+
+/// Behind what is not all that a run has said.
+const CUT: &str = " ... (cut: the log of the run has the rest)";
+
 /// How many runs are listed.
 const HISTORY: usize = 10;
 
@@ -61,6 +67,20 @@ pub(super) fn busy(registry: &Registry, other: &str) -> Settled {
     }
 }
 
+/// Notes a run that began: how it ends is not known from then on, whatever the one before it came to.
+pub(super) fn begun(
+    object: &GarbageCollection,
+    context: &Context,
+    running: RunningCollection,
+    status: &mut GarbageCollectionStatus,
+) {
+    let message = format!("the run that was requested as {} is under way", running.request);
+    let (generation, why) = (object.metadata.generation.unwrap_or_default(), reason::RUNNING);
+    let now = context.now();
+    conditions::set(&mut status.conditions, LAST_RUN_SUCCEEDED, Truth::Unknown, why, &message, generation, now);
+    status.running = Some(running);
+}
+
 /// Notes a run that ended.
 pub(super) fn ended(
     object: &GarbageCollection,
@@ -101,7 +121,7 @@ pub(super) fn from_summary(running: &RunningCollection, complete: bool, summary:
         bytes_freed,
         errors,
         message,
-        truncated: _,
+        truncated,
     } = summary;
     CollectionRun {
         job: running.job.clone(),
@@ -116,8 +136,16 @@ pub(super) fn from_summary(running: &RunningCollection, complete: bool, summary:
         purged: counts(*purged),
         bytes_freed: number(*bytes_freed),
         errors: number(*errors),
-        message: message.clone(),
+        message: message.as_deref().map(|message| said_by_run(message, *truncated)),
     }
+}
+
+/// What a run says, as far as there is room for it; that something is missing is said.
+fn said_by_run(message: &str, truncated: bool) -> String {
+    if !truncated && message.len() <= LONGEST {
+        return message.to_owned();
+    }
+    format!("{}{CUT}", shorten(message, LONGEST - CUT.len()))
 }
 
 fn counts(counts: CollectionCounts) -> Counts {
@@ -129,13 +157,18 @@ fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-/// A run of which only the Job is known.
-pub(super) fn without_summary(running: &RunningCollection, job: Option<&Job>, message: &str) -> CollectionRun {
+/// A run of which only the Job is known, and whether that is complete.
+pub(super) fn without_summary(
+    running: &RunningCollection,
+    job: Option<&Job>,
+    succeeded: bool,
+    message: &str,
+) -> CollectionRun {
     let status = job.and_then(|job| job.status.as_ref());
     CollectionRun {
         job: running.job.clone(),
         request: running.request.clone(),
-        succeeded: false,
+        succeeded,
         dry_run: false,
         started_at: status.and_then(|status| status.start_time.as_ref()).map(|time| time.0),
         finished_at: status.and_then(|status| status.completion_time.as_ref()).map(|time| time.0),
@@ -145,6 +178,6 @@ pub(super) fn without_summary(running: &RunningCollection, job: Option<&Job>, me
         purged: Counts::default(),
         bytes_freed: 0,
         errors: 0,
-        message: Some(shorten(message, 4096)),
+        message: Some(shorten(message, LONGEST)),
     }
 }

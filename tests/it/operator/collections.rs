@@ -1,13 +1,16 @@
 //! Collections: a Job for each request and no request twice.
 
+use std::path::Path;
 use std::time::Duration;
 
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
 use kube::ResourceExt;
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
+use crate::program::regatta;
 use crate::support::eventually;
 use crate::support::kubelet::Kubelet;
 use crate::support::layers::Control;
@@ -51,6 +54,7 @@ async fn a_request_runs_once_and_its_outcome_is_in_the_status() {
     })
     .await;
     world.condition("GarbageCollection", "gc", "Ready", "True", "Running").await;
+    world.condition("GarbageCollection", "gc", "LastRunSucceeded", "Unknown", "Running").await;
     let container = &job.spec.as_ref().expect("spec").template.spec.as_ref().expect("pod").containers[0];
     insta::assert_snapshot!(container.args.clone().expect("arguments").join(" "));
     let kubelet = Kubelet::start(&world);
@@ -214,4 +218,90 @@ async fn a_run_is_beside_the_pods_of_a_volume_of_one_node_where_there_are_any() 
         let affinity = job.spec.and_then(|spec| spec.template.spec).and_then(|pod| pod.affinity);
         assert_eq!(affinity.is_some(), beside, "{replicas} replicas");
     }
+}
+
+/// A run whose Job is complete, and which no operator has seen end.
+async fn ended_unseen(name: &str) -> (World, Kubelet, String) {
+    let world = world(name).await;
+    let operator = world.operator().await;
+    request(&world, "one").await;
+    world.condition("GarbageCollection", "gc", "Ready", "True", "Running").await;
+    world.exists::<Deployment>("hq-registry").await;
+    drop(operator);
+    let job = the_job(&world).await.name_any();
+    let kubelet = Kubelet::start(&world);
+    kubelet.admin("hq").await;
+    eventually("the Job is complete", || async {
+        let job = world.api::<Job>().get(&job).await.map_err(|error| error.to_string())?;
+        job.status.and_then(|status| status.completion_time).ok_or_else(|| "not yet".to_owned())
+    })
+    .await;
+    (world, kubelet, job)
+}
+
+async fn lose_the_pod(world: &World, job: &str) {
+    world.api::<Pod>().delete(job, &DeleteParams::default().grace_period(0)).await.expect("deleted");
+    eventually("the pod is gone", || async {
+        let found = world.api::<Pod>().get_opt(job).await.map_err(|error| error.to_string())?;
+        if found.is_none() { Ok(()) } else { Err("still there".to_owned()) }
+    })
+    .await;
+}
+
+/// What the pod of a run would do, had it not been there.
+fn collect(root: &Path, job: &str) {
+    let nobody_needs = root.join("docker/registry/v2/blobs/sha256/11").join("11".repeat(32));
+    std::fs::create_dir_all(&nobody_needs).expect("a directory");
+    std::fs::write(nobody_needs.join("data"), "of nobody").expect("a file");
+    let mut collector = regatta();
+    collector.arg("gc").arg("--root").arg(root).args(["--grace-period=0s", "--undelete-window=0s"]);
+    assert!(collector.env("REGATTA_RUN", job).status().expect("it runs").success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_pod_is_lost_before_anybody_looked_has_lost_nothing() {
+    let (world, kubelet, job) = ended_unseen("lost-pod").await;
+    lose_the_pod(&world, &job).await;
+    collect(&kubelet.volume("hq"), &job);
+    let _operator = world.operator().await;
+    let status = handled(&world, "one").await;
+    let run = &status["lastRun"];
+    assert_eq!((&run["succeeded"], &run["bytesFreed"], &run["purged"]["blobs"]), (&json!(true), &json!(9), &json!(1)));
+    let message = world.condition("GarbageCollection", "gc", "LastRunSucceeded", "True", "Succeeded").await;
+    assert!(message.starts_with("freed 9 bytes"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_complete_run_of_which_nothing_is_left_is_not_called_a_failure() {
+    let (world, _kubelet, job) = ended_unseen("no-summary").await;
+    lose_the_pod(&world, &job).await;
+    let _operator = world.operator().await;
+    assert_eq!(handled(&world, "one").await["lastRun"]["succeeded"], true);
+    let message = world.condition("GarbageCollection", "gc", "LastRunSucceeded", "True", "Succeeded").await;
+    assert!(message.contains("what it did is not known"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_pod_had_no_room_to_say_is_read_from_the_registry() {
+    let (world, kubelet, job) = ended_unseen("cut").await;
+    let api = world.api::<Pod>();
+    let said = |pod: &Pod| {
+        let container = &pod.status.as_ref()?.container_statuses.as_ref()?[0];
+        serde_json::from_str::<Value>(container.state.as_ref()?.terminated.as_ref()?.message.as_ref()?).ok()
+    };
+    let mut pod = api.get(&job).await.expect("its pod");
+    let mut summary = said(&pod).expect("a summary");
+    summary["message"] = json!("the first error, and why it came about");
+    let runs = kubelet.volume("hq").join("regatta/v1/runs");
+    std::fs::create_dir_all(&runs).expect("a directory");
+    std::fs::write(runs.join(&job), summary.to_string()).expect("a file");
+    (summary["message"], summary["truncated"]) = (json!("the first"), json!(true));
+    let containers = pod.status.as_mut().and_then(|status| status.container_statuses.as_mut()).expect("containers");
+    let state = containers[0].state.as_mut().and_then(|state| state.terminated.as_mut()).expect("it has ended");
+    state.message = Some(summary.to_string());
+    let status = json!({ "status": pod.status });
+    api.patch_status(&job, &PatchParams::default(), &Patch::Merge(status)).await.expect("a status");
+    let operator = world.operator().await;
+    assert_eq!(handled(&world, "one").await["lastRun"]["message"], "the first error, and why it came about");
+    drop(operator);
 }
