@@ -13,6 +13,7 @@ pub mod fs;
 mod key;
 pub mod memory;
 pub mod metered;
+mod operation;
 mod smallest;
 #[cfg(test)]
 pub mod suite;
@@ -26,6 +27,7 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
 pub use key::{Key, KeyError};
+pub use operation::Operation;
 
 /// A store, whatever is behind it.
 pub type Store = Arc<dyn Backend>;
@@ -64,6 +66,13 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
     /// Gives a finished temporary object its name, if no such key exists; `Durable` puts its bytes on disk first,
     /// however it was finished. The temporary is left where it is.
     fn publish<'a>(&'a self, temporary: &'a Key, key: &'a Key, durability: Durability) -> Answer<'a, Published>;
+
+    /// Gives a finished temporary object the name of a key whose bytes are known to be damaged, in place of those, durably
+    /// and in one step: nobody finds nothing there, and who reads the damaged ones reads them to their end. False where
+    /// the store has no such step. The temporary is left where it is.
+    fn replace<'a>(&'a self, _temporary: &'a Key, _key: &'a Key) -> Answer<'a, bool> {
+        Box::pin(std::future::ready(Ok(false)))
+    }
 
     /// Makes sure that a key which is there survives a power cut: whoever made it may not have come so far yet. False
     /// where there is none. Backends in which what can be seen is durable only look.
@@ -179,6 +188,11 @@ pub struct Child {
 }
 
 impl Child {
+    /// What a listing is given to go on behind this one.
+    pub fn as_start(&self) -> String {
+        format!("{}{}", self.name, if self.is_directory { "/" } else { "" })
+    }
+
     /// Whether this sorts behind a name, which ends in `/` if it is a directory's.
     fn is_after(&self, name: &str) -> bool {
         let (own, end) = self.sort_key();
@@ -302,6 +316,14 @@ pub enum StoreError {
         /// What is missing, and what to do.
         why: String,
     },
+}
+
+/// 128 random bits in hex: names what must meet nothing else.
+pub(crate) fn nonce() -> String {
+    let mut bytes = [0_u8; 16];
+    #[expect(clippy::expect_used, reason = "two writers with one nonce would take each other's write for their own")]
+    getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
+    hex::encode(bytes)
 }
 
 impl StoreError {

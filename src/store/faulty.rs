@@ -11,52 +11,9 @@ use super::{
     Writer,
 };
 
-/// What is about to be done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Operation {
-    /// [`Backend::put_new`]
-    PutNew,
-    /// [`Backend::read`]
-    Read,
-    /// [`Backend::open`]
-    Open,
-    /// [`Backend::head`]
-    Head,
-    /// [`Backend::children`]
-    Children,
-    /// [`Backend::delete`]
-    Delete,
-    /// [`Backend::temporary`]
-    Temporary,
-    /// [`Writer::write`]
-    Write,
-    /// [`Writer::finish`]
-    Finish,
-    /// [`Backend::publish`], by the name that is made.
-    Publish,
-    /// [`Backend::rename`], by the name that is moved.
-    Rename,
-    /// [`Backend::make_durable`]
-    MakeDurable,
-}
+pub use super::Operation;
 
-impl Operation {
-    /// Whether the store is another one afterwards.
-    pub fn changes(self) -> bool {
-        match self {
-            Self::PutNew
-            | Self::Delete
-            | Self::Temporary
-            | Self::Write
-            | Self::Finish
-            | Self::Publish
-            | Self::Rename => true,
-            Self::Read | Self::Open | Self::Head | Self::Children | Self::MakeDurable => false,
-        }
-    }
-}
-
-/// Told of each operation before it is done; `false` makes it fail.
+/// Told of each operation before it is done, but of looks at clock, space and abilities; `false` makes it fail.
 type Judge = Arc<dyn Fn(Operation, &Key) -> bool + Send + Sync>;
 
 /// Another store, with somebody who watches.
@@ -65,6 +22,7 @@ pub struct FaultyStore {
     inner: Store,
     judge: Judge,
     ahead: Arc<AtomicU64>,
+    longest: Arc<AtomicU64>,
 }
 
 impl std::fmt::Debug for FaultyStore {
@@ -76,12 +34,17 @@ impl std::fmt::Debug for FaultyStore {
 impl FaultyStore {
     /// Asks `judge` before each operation, and fails where that says `false`.
     pub fn new(inner: Store, judge: impl Fn(Operation, &Key) -> bool + Send + Sync + 'static) -> Self {
-        Self { inner, judge: Arc::new(judge), ahead: Arc::default() }
+        Self { inner, judge: Arc::new(judge), ahead: Arc::default(), longest: Arc::default() }
     }
 
     /// Puts the store's own clock ahead of what it was.
     pub fn advance(&self, by: Duration) {
         self.ahead.fetch_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// The most names that one listing answered.
+    pub fn longest_listing(&self) -> u64 {
+        self.longest.load(Ordering::Relaxed)
     }
 
     fn ask<'a, T: Send + 'a>(&'a self, operation: Operation, key: &Key, answer: Answer<'a, T>) -> Answer<'a, T> {
@@ -111,7 +74,11 @@ impl Backend for FaultyStore {
     }
 
     fn children<'a>(&'a self, directory: &'a Key, after: Option<&'a str>, limit: usize) -> Answer<'a, Vec<Child>> {
-        let listed = Box::pin(async move { self.inner.children(directory, after, limit).await });
+        let listed = Box::pin(async move {
+            let listed = self.inner.children(directory, after, limit).await?;
+            self.longest.fetch_max(listed.len() as u64, Ordering::Relaxed);
+            Ok(listed)
+        });
         self.ask(Operation::Children, directory, listed)
     }
 
@@ -130,6 +97,11 @@ impl Backend for FaultyStore {
     fn publish<'a>(&'a self, temporary: &'a Key, key: &'a Key, durability: Durability) -> Answer<'a, Published> {
         let published = Box::pin(async move { self.inner.publish(temporary, key, durability).await });
         self.ask(Operation::Publish, key, published)
+    }
+
+    fn replace<'a>(&'a self, temporary: &'a Key, key: &'a Key) -> Answer<'a, bool> {
+        let replaced = Box::pin(async move { self.inner.replace(temporary, key).await });
+        self.ask(Operation::Replace, key, replaced)
     }
 
     fn make_durable<'a>(&'a self, key: &'a Key) -> Answer<'a, bool> {

@@ -3,7 +3,7 @@
 //! The order of system calls is the protocol:
 //!
 //! - a key is made as a temporary file, `fdatasync`ed, and *linked* to its name (never renamed over it, so that the
-//!   second of two writers loses); then the directory is `fsync`ed, and every directory on the way whose own entry is
+//!   second of two writers loses; only bytes that are known to be damaged are replaced by a rename); then the directory is `fsync`ed, and every directory on the way whose own entry is
 //!   not known to be on disk;
 //! - a key that was there already is `fsync`ed too before anybody is told so: whoever made it may not have come so far;
 //! - after a failing link, two links on the temporary mean that it was done: NFS retransmits.
@@ -28,9 +28,11 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use rustix::fs::{CWD, RenameFlags};
+use tokio::sync::Semaphore;
 
 use super::{
     Answer, Backend, Capacity, Child, Content, Durability, Key, Meta, Object, Published, PutNew, StoreError, Writer,
+    nonce,
 };
 use directory::{DurableDirectories, with_parent};
 use entries::DurableEntries;
@@ -55,6 +57,8 @@ struct Inner {
     entries: DurableEntries,
     reader: Reader,
     probed: AtomicBool,
+    /// Room for what waits to be written.
+    gathered: Arc<Semaphore>,
     /// By the mount's options, as they were at the start.
     staleness: Option<Duration>,
 }
@@ -69,7 +73,8 @@ impl FsStore {
         let reader = Reader::new(&root).map_err(|source| probe::unsuitable(&root, &source))?;
         let (entries, probed) = Default::default();
         let staleness = mount::staleness(&root);
-        let inner = Inner { root, scratch, directories, entries, reader, probed, staleness };
+        let gathered = Arc::new(Semaphore::new(write::GATHERED));
+        let inner = Inner { root, scratch, directories, entries, reader, probed, gathered, staleness };
         inner.probe_unless_full()?;
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -121,7 +126,7 @@ impl Inner {
     }
 
     fn create(&self, key: &Key, value: &[u8], durability: Durability) -> Result<PutNew, StoreError> {
-        let temporary = self.scratch.join(random_name());
+        let temporary = self.scratch.join(nonce());
         let failed = |source| StoreError::io("writing", key, source);
         write::file(self, &temporary, value, durability)?;
         let published = self.link(&temporary, key, durability);
@@ -159,12 +164,31 @@ impl Inner {
         Ok(published)
     }
 
+    /// The only rename over something: a second name of the temporary, over bytes that are known to be damaged.
+    fn replace(&self, temporary: &Key, key: &Key) -> Result<bool, StoreError> {
+        let second = self.path(&self.scratch.join(nonce()));
+        let (from, to) = (self.path(temporary), self.path(key));
+        let failed = |source| StoreError::io("replacing", key, source);
+        let replaced = || {
+            File::open(&from)?.sync_data()?;
+            with_parent(&second, || std::fs::hard_link(&from, &second))?;
+            with_parent(&to, || std::fs::rename(&second, &to))?;
+            self.directories.sync(&to)?;
+            std::fs::metadata(&to)
+        };
+        let replaced = replaced();
+        // Gone already, unless something failed.
+        let _ = std::fs::remove_file(&second);
+        self.entries.remember(to, &replaced.map_err(failed)?);
+        Ok(true)
+    }
+
     /// Whether a key is there, and known to survive a power cut.
     fn durability(&self, key: &Key) -> Result<Option<Durability>, StoreError> {
         let path = self.path(key);
         let meta = found(std::fs::metadata(&path)).map_err(|source| StoreError::io("looking at", key, source))?;
         Ok(meta.filter(|meta| !meta.is_dir()).map(|meta| {
-            let is_durable = self.entries.is_durable(&path, &meta, SystemTime::now());
+            let is_durable = self.entries.is_durable(&path, &meta);
             if is_durable { Durability::Durable } else { Durability::Volatile }
         }))
     }
@@ -220,7 +244,7 @@ impl Inner {
     }
 
     fn now(&self) -> Result<SystemTime, StoreError> {
-        let key = self.scratch.join(random_name());
+        let key = self.scratch.join(nonce());
         write::file(self, &key, b"", Durability::Volatile)?;
         let meta = self.reader.meta(&key, Wait::Yes);
         let _ = std::fs::remove_file(self.path(&key));
@@ -251,14 +275,6 @@ fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
 fn is_stale<T>(result: &Result<T, StoreError>) -> bool {
     let Err(StoreError::Io { source, .. }) = result else { return false };
     source.kind() == io::ErrorKind::StaleNetworkFileHandle
-}
-
-/// A name that no other process makes.
-fn random_name() -> String {
-    let mut bytes = [0_u8; 16];
-    // Randomness that fails leaves zeros, and then a collision that `create_new` refuses: an error, never a mix-up.
-    let _ = getrandom::fill(&mut bytes);
-    hex::encode(bytes)
 }
 
 impl Backend for FsStore {
@@ -323,6 +339,11 @@ impl Backend for FsStore {
             }
             inner.link(&temporary, &key, durability)
         }))
+    }
+
+    fn replace<'a>(&'a self, temporary: &'a Key, key: &'a Key) -> Answer<'a, bool> {
+        let (temporary, key) = (temporary.clone(), key.clone());
+        Box::pin(self.blocking(move |inner| inner.replace(&temporary, &key)))
     }
 
     fn make_durable<'a>(&'a self, key: &'a Key) -> Answer<'a, bool> {

@@ -105,6 +105,13 @@ impl Backend for MemoryStore {
         Box::pin(std::future::ready(published))
     }
 
+    fn replace<'a>(&'a self, temporary: &'a Key, key: &'a Key) -> Answer<'a, bool> {
+        let mut keys = self.keys();
+        let Some(value) = keys.get(temporary.as_str()).cloned() else { return ready(false) };
+        keys.insert(key.to_string(), value);
+        ready(true)
+    }
+
     fn rename<'a>(&'a self, from: &'a Key, to: &'a Key) -> Answer<'a, bool> {
         let mut keys = self.keys();
         if keys.contains_key(to.as_str()) {

@@ -14,69 +14,9 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::{
-    Abilities, Answer, Backend, Capacity, Child, Durability, Key, Meta, Object, Published, PutNew, Store, StoreError,
-    Writer,
+    Abilities, Answer, Backend, Capacity, Child, Durability, Key, Meta, Object, Operation, Published, PutNew, Store,
+    StoreError, Writer,
 };
-
-/// What is asked of a store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Operation {
-    PutNew,
-    Read,
-    Open,
-    Head,
-    Children,
-    Delete,
-    Temporary,
-    Write,
-    Finish,
-    Publish,
-    MakeDurable,
-    Rename,
-    Now,
-    Capacity,
-    Redirect,
-}
-
-impl Operation {
-    const ALL: [Self; 15] = [
-        Self::PutNew,
-        Self::Read,
-        Self::Open,
-        Self::Head,
-        Self::Children,
-        Self::Delete,
-        Self::Temporary,
-        Self::Write,
-        Self::Finish,
-        Self::Publish,
-        Self::MakeDurable,
-        Self::Rename,
-        Self::Now,
-        Self::Capacity,
-        Self::Redirect,
-    ];
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::PutNew => "put_new",
-            Self::Read => "read",
-            Self::Open => "open",
-            Self::Head => "head",
-            Self::Children => "children",
-            Self::Delete => "delete",
-            Self::Temporary => "temporary",
-            Self::Write => "write",
-            Self::Finish => "finish",
-            Self::Publish => "publish",
-            Self::MakeDurable => "make_durable",
-            Self::Rename => "rename",
-            Self::Now => "now",
-            Self::Capacity => "capacity",
-            Self::Redirect => "redirect",
-        }
-    }
-}
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
@@ -247,6 +187,10 @@ impl Backend for MeteredStore {
         self.timed(Operation::Publish, |inner| inner.publish(temporary, key, durability))
     }
 
+    fn replace<'a>(&'a self, temporary: &'a Key, key: &'a Key) -> Answer<'a, bool> {
+        self.timed(Operation::Replace, |inner| inner.replace(temporary, key))
+    }
+
     fn make_durable<'a>(&'a self, key: &'a Key) -> Answer<'a, bool> {
         self.timed(Operation::MakeDurable, |inner| inner.make_durable(key))
     }
@@ -310,7 +254,7 @@ impl Writer for MeteredWriter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::faulty::{self, FaultyStore};
+    use crate::store::faulty::FaultyStore;
     use crate::store::memory::MemoryStore;
     use crate::store::suite;
 
@@ -351,8 +295,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_asked_is_counted_with_its_outcome_and_its_bytes() {
         let figures = Figures::default();
-        let faulty =
-            FaultyStore::new(Arc::new(MemoryStore::default()), |operation, _| operation != faulty::Operation::Delete);
+        let faulty = FaultyStore::new(Arc::new(MemoryStore::default()), |operation, _| operation != Operation::Delete);
         let store = MeteredStore::new(Arc::new(faulty), figures.clone());
         let key: Key = Key::new("a/b").unwrap();
         let value = Bytes::from_static(b"12345");

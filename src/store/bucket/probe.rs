@@ -10,7 +10,7 @@ use opendal::options::WriteOptions;
 use opendal::{ErrorKind, OperatorInfo};
 
 use super::{Bucket, ROUNDS, copy, failed, found, is_refusal, text};
-use crate::store::{Child, Key, StoreError};
+use crate::store::{Child, Key, StoreError, nonce};
 
 /// How many creators race.
 const RACERS: usize = 6;
@@ -265,11 +265,4 @@ impl Probe<'_> {
 /// Losing a race, in one of the ways in which it is said.
 fn is_expected(error: &opendal::Error) -> bool {
     is_refusal(error) || error.kind() == ErrorKind::Conflict
-}
-
-fn nonce() -> String {
-    let mut bytes = [0_u8; 16];
-    // Randomness that fails leaves zeros, and then a probe that finds the keys of another: an error, never a mix-up.
-    let _ = getrandom::fill(&mut bytes);
-    hex::encode(bytes)
 }

@@ -5,18 +5,13 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How many entries are remembered: those of pushes in progress matter. Forgetting one costs an fsync.
 const REMEMBERED: usize = 16_384;
 
-/// What was linked longer ago than this is on disk whether or not its maker came as far as the fsync: the filesystem
-/// commits what it has by itself, ext4 after 5 seconds, XFS and btrfs after 30, and nobody sets more than five minutes.
-/// An NFS server has a link on disk before it answers. Ages are by the machine's clock, which is held against the
-/// store's every minute and may be a minute off.
-const COMMITTED_AFTER: Duration = Duration::from_mins(10);
-
-/// What this process put on disk itself. A file is known by path, inode and the time at which it was written, none of
+/// What this process put on disk itself. How old an entry is says nothing: the filesystem commits what it has by itself
+/// within seconds or minutes, but of its own time, while the clock that stamps entries jumps when a machine was suspended or
+/// is set. So what was not put on disk here is synced once, whoever made it and when. A file is known by path, inode and the time at which it was written, none of
 /// which link and unlink change: one that was deleted and made again by another process is not known.
 #[derive(Debug, Default)]
 pub(super) struct DurableEntries {
@@ -29,10 +24,7 @@ fn identity(meta: &Metadata) -> (u64, i64, i64) {
 
 impl DurableEntries {
     /// Whether an entry needs no fsync.
-    pub(super) fn is_durable(&self, path: &Path, meta: &Metadata, now: SystemTime) -> bool {
-        if is_committed(meta.ctime(), now) {
-            return true;
-        }
+    pub(super) fn is_durable(&self, path: &Path, meta: &Metadata) -> bool {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.get(path) == Some(&identity(meta))
     }
@@ -47,23 +39,27 @@ impl DurableEntries {
     }
 }
 
-/// Linking a file sets the time of its last change (ctime), in seconds since the epoch.
-fn is_committed(changed: i64, now: SystemTime) -> bool {
-    let Ok(changed) = u64::try_from(changed) else { return true };
-    let age = now.duration_since(UNIX_EPOCH + Duration::from_secs(changed));
-    age.is_ok_and(|age| age > COMMITTED_AFTER)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs::{File, FileTimes};
+    use std::time::{Duration, SystemTime};
+
     use super::*;
 
+    /// A machine that was suspended, or whose clock was set forward, has old entries that nobody has put on disk.
     #[test]
-    fn what_is_young_or_from_the_future_is_not_taken_for_committed() {
-        let now = UNIX_EPOCH + Duration::from_secs(1_000_000);
-        assert!(!is_committed(1_000_000, now));
-        assert!(!is_committed(1_000_000 - 599, now));
-        assert!(!is_committed(1_000_100, now));
-        assert!(is_committed(1_000_000 - 601, now));
+    fn an_entry_that_seems_old_is_not_taken_for_durable() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("entry");
+        let file = File::create(&path).unwrap();
+        let long_ago = SystemTime::now() - Duration::from_hours(48);
+        file.set_times(FileTimes::new().set_modified(long_ago)).unwrap();
+        let entries = DurableEntries::default();
+        assert!(!entries.is_durable(&path, &file.metadata().unwrap()));
+        entries.remember(path.clone(), &file.metadata().unwrap());
+        assert!(entries.is_durable(&path, &file.metadata().unwrap()));
+        std::fs::remove_file(&path).unwrap();
+        let again = File::create(&path).unwrap();
+        assert!(!entries.is_durable(&path, &again.metadata().unwrap()), "this is another one");
     }
 }

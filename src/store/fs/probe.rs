@@ -4,8 +4,8 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
-use super::{Inner, random_name};
-use crate::store::{Durability, PutNew, StoreError};
+use super::Inner;
+use crate::store::{Durability, PutNew, StoreError, nonce};
 
 /// What somebody who runs the registry can do about an error of the system's.
 fn remedy(error: &io::Error) -> &'static str {
@@ -44,7 +44,7 @@ impl Inner {
 
     /// Links must work, and names that differ in case must differ: both are promises of the storage protocol.
     fn probe(&self) -> Result<(), StoreError> {
-        let nonce = random_name();
+        let nonce = nonce();
         let (lower, upper) =
             (self.scratch.join(format!("probe-{nonce}-a")), self.scratch.join(format!("probe-{nonce}-A")));
         let twice = [b"1", b"2"]

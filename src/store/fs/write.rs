@@ -1,16 +1,29 @@
 //! Temporary files: small ones at once, large ones by and by.
+//!
+//! What came of a body waits in memory until there is enough of it to be worth a way to the blocking pool. Clients may
+//! pause there, and be many, so all that waits in one process is bounded: beyond that every chunk goes its way at once.
+//! Nobody waits for room: those who have it may never go on.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Inner;
 use super::directory::with_parent;
 use crate::store::{Answer, Durability, Key, StoreError, Writer};
 
 /// How much is gathered before it is handed to the blocking pool.
-const BATCH: usize = 1024 * 1024;
+const BATCH: usize = 256 * 1024;
+
+/// How much is gathered in all, by this process for a store.
+pub(super) const GATHERED: usize = 16 * 1024 * 1024;
+
+/// Chunks shorter than this are copied together: a handle is as long as many of them, and holds on to all of the buffer
+/// that they were read into.
+const COPIED: usize = 16 * 1024;
 
 fn create(inner: &Inner, key: &Key) -> Result<File, StoreError> {
     let path = inner.path(key);
@@ -36,7 +49,12 @@ pub(super) struct FileWriter {
     key: Key,
     size: u64,
     gathered: Vec<Bytes>,
+    /// Short chunks, which come after those.
+    short: Vec<u8>,
     gathered_bytes: usize,
+    room: Arc<Semaphore>,
+    /// The room that is taken.
+    taken: Option<OwnedSemaphorePermit>,
     state: State,
 }
 
@@ -49,7 +67,43 @@ enum State {
 impl FileWriter {
     pub(super) fn create(inner: &Inner, key: &Key) -> Result<Self, StoreError> {
         let file = create(inner, key)?;
-        Ok(Self { key: key.clone(), size: 0, gathered: Vec::new(), gathered_bytes: 0, state: State::Idle(file) })
+        Ok(Self {
+            key: key.clone(),
+            size: 0,
+            gathered: Vec::new(),
+            short: Vec::new(),
+            gathered_bytes: 0,
+            room: Arc::clone(&inner.gathered),
+            taken: None,
+            state: State::Idle(file),
+        })
+    }
+
+    /// Takes a chunk; false where there is no room for it to wait in.
+    fn gather(&mut self, bytes: Bytes) -> bool {
+        let permits = u32::try_from(bytes.len()).ok();
+        let permit = permits.and_then(|permits| Arc::clone(&self.room).try_acquire_many_owned(permits).ok());
+        let has_room = permit.is_some();
+        match (&mut self.taken, permit) {
+            (Some(taken), Some(permit)) => taken.merge(permit),
+            (taken @ None, Some(permit)) => *taken = Some(permit),
+            (_, None) => {}
+        }
+        self.gathered_bytes += bytes.len();
+        if bytes.len() < COPIED {
+            self.short.extend_from_slice(&bytes);
+        } else {
+            self.seal();
+            self.gathered.push(bytes);
+        }
+        has_room
+    }
+
+    /// Puts what was copied into the row.
+    fn seal(&mut self) {
+        if !self.short.is_empty() {
+            self.gathered.push(std::mem::take(&mut self.short).into());
+        }
     }
 
     fn failed(&self, source: io::Error) -> StoreError {
@@ -70,9 +124,11 @@ impl FileWriter {
 
     async fn flush(&mut self) -> Result<(), StoreError> {
         let mut file = self.settle().await?;
-        let batch = std::mem::take(&mut self.gathered);
+        self.seal();
+        let (batch, taken) = (std::mem::take(&mut self.gathered), self.taken.take());
         self.gathered_bytes = 0;
         self.state = State::Writing(tokio::task::spawn_blocking(move || {
+            let _taken = taken;
             for bytes in &batch {
                 file.write_all(bytes)?;
             }
@@ -86,9 +142,8 @@ impl Writer for FileWriter {
     fn write(&mut self, bytes: Bytes) -> Answer<'_, ()> {
         Box::pin(async move {
             self.size += bytes.len() as u64;
-            self.gathered_bytes += bytes.len();
-            self.gathered.push(bytes);
-            if self.gathered_bytes >= BATCH { self.flush().await } else { Ok(()) }
+            let has_room = self.gather(bytes);
+            if !has_room || self.gathered_bytes >= BATCH { self.flush().await } else { Ok(()) }
         })
     }
 
@@ -102,5 +157,57 @@ impl Writer for FileWriter {
             }
             Ok(self.size)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::fs::FsStore;
+
+    fn store() -> (tempfile::TempDir, FsStore) {
+        let root = tempfile::tempdir().unwrap();
+        let store = FsStore::open(root.path(), Key::new("tmp").unwrap()).unwrap();
+        (root, store)
+    }
+
+    #[tokio::test]
+    async fn single_bytes_wait_as_bytes_and_come_in_their_order() {
+        let (root, store) = store();
+        let mut writer = FileWriter::create(&store.inner, &Key::new("tmp/a").unwrap()).unwrap();
+        let chunks = [Bytes::from_static(b"a"), Bytes::from(vec![b'b'; COPIED]), Bytes::from_static(b"c")];
+        for chunk in &chunks {
+            writer.write(chunk.clone()).await.unwrap();
+        }
+        for _ in 0..1_000 {
+            writer.write(Bytes::from_static(b"d")).await.unwrap();
+        }
+        assert_eq!((writer.gathered.len(), writer.short.len()), (2, 1_001));
+        Box::new(writer).finish(Durability::Volatile).await.unwrap();
+        let expected = [chunks.concat(), vec![b'd'; 1_000]].concat();
+        assert!(std::fs::read(root.path().join("tmp/a")).unwrap() == expected);
+        assert_eq!(store.inner.gathered.available_permits(), GATHERED);
+    }
+
+    /// Clients that pause keep what they have sent waiting: all together no more than there is room for.
+    #[tokio::test]
+    async fn writers_that_pause_hold_no_more_than_the_room_that_there_is() {
+        let (_root, store) = store();
+        let mut writers = Vec::new();
+        for number in 0..100 {
+            let key = Key::new(format!("tmp/{number}")).unwrap();
+            let mut writer = FileWriter::create(&store.inner, &key).unwrap();
+            for _ in 0..25 {
+                writer.write(Bytes::from(vec![0; 40 * 1024])).await.unwrap();
+            }
+            writers.push(writer);
+        }
+        let held: usize = writers.iter().map(|writer| writer.gathered_bytes).sum();
+        assert!(held <= GATHERED, "{held}");
+        assert!(writers.iter().all(|writer| writer.gathered_bytes < BATCH));
+        drop(writers);
+        while store.inner.gathered.available_permits() < GATHERED {
+            tokio::task::yield_now().await;
+        }
     }
 }
