@@ -178,5 +178,10 @@ async fn read_manifest(
     let parsed = Manifest::parse(media_type, &bytes);
     // One that says nothing of its type is an OCI manifest, as its PUT would have been read.
     let parsed = parsed.or_else(|_| Manifest::parse(media_type.or(Some(&MediaType::oci_manifest())), &bytes));
-    parsed.map_err(|error| error.to_string())
+    // Nothing says yet what it is put as; it may be somebody's own format.
+    let own = |_| match media_type {
+        None => Manifest::parse(Some(&MediaType::octets()), &bytes),
+        Some(media_type) => Manifest::parse(Some(media_type), &bytes),
+    };
+    parsed.or_else(own).map_err(|error| error.to_string())
 }

@@ -1,4 +1,9 @@
 //! What a manifest names. Its bytes are kept as they came; this is only what must be read of them.
+//!
+//! The five types that are known (OCI's image, index and artifact manifests, Docker's forms of the first two) must have
+//! their fields in their shapes. Anything else that is a JSON object is somebody's own format, which need not be like them:
+//! of that, what can be read as descriptors in the same fields counts, so that the collector keeps it, and the rest is
+//! nobody's business.
 
 use std::collections::BTreeMap;
 
@@ -81,11 +86,21 @@ pub enum ManifestError {
 /// client that pulls it.
 const DEEPEST: usize = 64;
 
+/// What must be known before anything else can be judged.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Probe {
+    #[serde(default)]
+    media_type: Lenient<String>,
+}
+
+/// A known type. What must fit is refused where it does not.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Raw {
     schema_version: Option<u64>,
-    media_type: Option<String>,
+    #[serde(rename = "mediaType")]
+    _media_type: Option<String>,
     artifact_type: Option<String>,
     config: Option<Descriptor>,
     layers: Option<Vec<Descriptor>>,
@@ -93,6 +108,64 @@ struct Raw {
     manifests: Option<Vec<Descriptor>>,
     subject: Option<Descriptor>,
     annotations: Option<BTreeMap<String, String>>,
+}
+
+/// A type that is not known. What does not fit is passed over.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct OwnFormat {
+    artifact_type: Lenient<String>,
+    config: Lenient<Descriptor>,
+    layers: Lenient<Vec<Lenient<Descriptor>>>,
+    blobs: Lenient<Vec<Lenient<Descriptor>>>,
+    manifests: Lenient<Vec<Lenient<Descriptor>>>,
+    subject: Lenient<Descriptor>,
+    annotations: Lenient<BTreeMap<String, String>>,
+}
+
+impl From<OwnFormat> for Raw {
+    fn from(own: OwnFormat) -> Self {
+        let OwnFormat { artifact_type, config, layers, blobs, manifests, subject, annotations } = own;
+        let those = |list: Lenient<Vec<Lenient<Descriptor>>>| {
+            let those: Vec<Descriptor> = list.0?.into_iter().filter_map(|each| each.0).collect();
+            (!those.is_empty()).then_some(those)
+        };
+        Self {
+            schema_version: None,
+            _media_type: None,
+            artifact_type: artifact_type.0,
+            config: config.0,
+            layers: those(layers),
+            blobs: those(blobs),
+            manifests: those(manifests),
+            subject: subject.0,
+            annotations: annotations.0,
+        }
+    }
+}
+
+/// A value, if it has this shape.
+struct Lenient<T>(Option<T>);
+
+impl<T> Default for Lenient<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Lenient<T> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Shape<T> {
+            Fits(T),
+            Other(serde::de::IgnoredAny),
+        }
+        Ok(match Shape::deserialize(deserializer)? {
+            Shape::Fits(value) => Self(Some(value)),
+            Shape::Other(_) => Self(None),
+        })
+    }
 }
 
 impl Manifest {
@@ -104,9 +177,22 @@ impl Manifest {
         if is_deeper_than(DEEPEST, bytes) {
             return Err(ManifestError::TooDeep);
         }
-        let raw: Raw = serde_json::from_str(std::str::from_utf8(bytes)?)?;
-        let media_type = media_type(content_type, raw.media_type.as_deref())?;
-        check_schema_version(&media_type, raw.schema_version)?;
+        let text = std::str::from_utf8(bytes)?;
+        if !text.trim_start().starts_with('{') {
+            return Err(ManifestError::Malformed(serde::de::Error::custom("it is no JSON object")));
+        }
+        let Probe { media_type: Lenient(in_body) } = serde_json::from_str(text)?;
+        let media_type = media_type(content_type, in_body.as_deref())?;
+        if media_type.is_schema_1() {
+            return Err(ManifestError::Schema1);
+        }
+        let raw = if media_type.is_manifest() {
+            let raw: Raw = serde_json::from_str(text)?;
+            check_schema_version(&media_type, raw.schema_version)?;
+            raw
+        } else {
+            serde_json::from_str::<OwnFormat>(text)?.into()
+        };
         if raw.manifests.is_some() && (raw.layers.is_some() || raw.config.is_some()) {
             return Err(ManifestError::Ambiguous);
         }
@@ -176,16 +262,14 @@ fn is_deeper_than(deepest: usize, json: &[u8]) -> bool {
     false
 }
 
-/// Artifact manifests have no `schemaVersion`; what we do not know by name need not have one.
+/// Artifact manifests have no `schemaVersion`.
 fn check_schema_version(media_type: &MediaType, version: Option<u64>) -> Result<(), ManifestError> {
     match version {
         Some(2) => Ok(()),
         Some(1) => Err(ManifestError::Schema1),
         Some(other) => Err(ManifestError::SchemaVersion(other)),
-        None if media_type.is_manifest() && media_type.as_str() != MediaType::OCI_ARTIFACT => {
-            Err(ManifestError::SchemaVersion(0))
-        }
-        None => Ok(()),
+        None if media_type.as_str() == MediaType::OCI_ARTIFACT => Ok(()),
+        None => Err(ManifestError::SchemaVersion(0)),
     }
 }
 
@@ -215,6 +299,35 @@ mod tests {
         assert_eq!(manifest.references().count(), 3);
         assert_eq!(manifest.artifact_type.as_deref(), Some("application/vnd.example.config"));
         assert!(manifest.subject.is_some());
+    }
+
+    #[test]
+    fn what_is_of_somebodys_own_type_need_not_look_like_a_manifest() {
+        let own: MediaType = "application/vnd.cyclonedx+json".parse().unwrap();
+        let unregistered = format!(r#"{{"mediaType":"a/b","digest":"blake3:{}","size":1}}"#, "a".repeat(64));
+        for text in [
+            r#"{"schemaVersion":"1.0","bomFormat":"CycloneDX"}"#.to_owned(),
+            r#"{"config":"text","layers":{"a":1},"manifests":[1],"annotations":[],"mediaType":7}"#.to_owned(),
+            r#"{"schemaVersion":1}"#.to_owned(),
+            format!(r#"{{"subject":{unregistered}}}"#),
+        ] {
+            let manifest = Manifest::parse(Some(&own), text.as_bytes()).unwrap();
+            assert_eq!((manifest.references().count(), manifest.subject), (0, None), "{text}");
+            assert_eq!(manifest.media_type, own);
+            assert!(Manifest::parse(Some(&oci()), text.as_bytes()).is_err(), "{text}");
+        }
+        let one = descriptor("application/vnd.example");
+        let text = format!(
+            r#"{{"schemaVersion":[],"config":{one},"layers":[{one},3,{unregistered}],"blobs":[{one}],"subject":{one},"artifactType":"t"}}"#
+        );
+        let manifest = Manifest::parse(Some(&own), text.as_bytes()).unwrap();
+        assert_eq!(manifest.references().count(), 3, "what it names is kept");
+        assert!(manifest.subject.is_some() && manifest.artifact_type.as_deref() == Some("t"));
+        for refused in ["[]", "7", "{", ""] {
+            assert!(Manifest::parse(Some(&own), refused.as_bytes()).is_err(), "{refused}");
+        }
+        let schema_1 = format!(r#"{{"mediaType":"{}"}}"#, "application/vnd.docker.distribution.manifest.v1+json");
+        assert!(matches!(Manifest::parse(None, schema_1.as_bytes()), Err(ManifestError::Schema1)));
     }
 
     /// CVE-2023-25153 and its kin.

@@ -35,6 +35,11 @@ impl MediaType {
         Self(Self::OCI_INDEX.to_owned())
     }
 
+    /// What nothing is known of.
+    pub fn octets() -> Self {
+        Self("application/octet-stream".to_owned())
+    }
+
     /// The OCI manifest.
     pub fn oci_manifest() -> Self {
         Self(Self::OCI_MANIFEST.to_owned())

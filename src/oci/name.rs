@@ -25,6 +25,11 @@ impl RepositoryName {
         &self.0
     }
 
+    /// The first component.
+    pub fn namespace(&self) -> &str {
+        self.0.split('/').next().unwrap_or_default()
+    }
+
     /// Whether a prefix covers this name: it is the name, or its components begin the name.
     pub fn is_within(&self, prefix: &str) -> bool {
         self.0.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
