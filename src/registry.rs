@@ -35,6 +35,7 @@ use std::sync::Arc;
 
 use crate::clock::{Clock, TimeSource};
 use crate::store::Store;
+pub(crate) use crate::store::nonce;
 
 pub use error::RegistryError;
 pub use heads::Current;
@@ -101,14 +102,6 @@ impl Registry {
     pub fn clock(&self) -> &Clock {
         &self.inner.clock
     }
-}
-
-/// 128 random bits in hex: names what must meet nothing else.
-pub(crate) fn nonce() -> String {
-    let mut bytes = [0_u8; 16];
-    #[expect(clippy::expect_used, reason = "two writers with one nonce would take each other's write for their own")]
-    getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
-    hex::encode(bytes)
 }
 
 #[cfg(test)]

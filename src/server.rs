@@ -6,6 +6,7 @@
 
 pub mod access_log;
 pub mod blobs;
+mod catalog;
 mod compress;
 pub mod connection;
 pub mod dispatch;

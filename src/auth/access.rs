@@ -66,9 +66,14 @@ pub struct Access {
 impl Access {
     /// The project that covers a repository: of nested ones the longest prefix counts.
     pub fn project_of(&self, repository: &RepositoryName) -> Option<&Project> {
+        self.projects.get(self.project_name_of(repository)?)
+    }
+
+    /// The name of the project that covers a repository.
+    pub fn project_name_of<'a>(&self, repository: &'a RepositoryName) -> Option<&'a str> {
         let name = repository.as_str();
         let ends = std::iter::once(name.len()).chain(name.rmatch_indices('/').map(|(at, _)| at));
-        ends.map(|end| &name[..end]).find_map(|prefix| self.projects.get(prefix))
+        ends.map(|end| &name[..end]).find(|prefix| self.projects.contains_key(*prefix))
     }
 }
 

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use self::sole::Sole;
 use super::store::{OpenError, Opened, StoreArgs};
 use crate::clock::System;
-use crate::registry::{Registry, RegistryError};
+use crate::registry::{Registry, RegistryError, sweep};
 use crate::server::fault::chain;
 use crate::server::listen::Listener;
 use crate::server::tls::{Certificate, TlsError};
@@ -395,9 +395,9 @@ async fn check_clock(server: Server) {
     }
 }
 
-/// Sweeps leftovers, every ten minutes.
+/// Sweeps leftovers, at the start and each hour.
 async fn sweep(server: Server) {
-    let mut ticks = tokio::time::interval(Duration::from_mins(10));
+    let mut ticks = tokio::time::interval(sweep::EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;

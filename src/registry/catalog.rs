@@ -17,6 +17,23 @@ impl Registry {
         Ok(found)
     }
 
+    /// As [`Self::repositories`], of those whose names begin as this one and go on behind it. `last` is what comes then.
+    pub async fn repositories_below(
+        &self,
+        above: &RepositoryName,
+        last: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<RepositoryName>> {
+        let mut found = Vec::new();
+        self.walk(layout::catalog().join(above), format!("{above}/"), last, limit, &mut found).await?;
+        Ok(found)
+    }
+
+    /// Whether anything was pushed to the repository.
+    pub async fn has_repository(&self, repository: &RepositoryName) -> Result<bool> {
+        Ok(self.inner.store.head(&layout::catalog_entry(repository)).await?.is_some())
+    }
+
     /// Walks one directory of the catalog in key order, which is the order of names.
     fn walk<'a>(
         &'a self,
@@ -73,9 +90,10 @@ impl Registry {
 
     /// An error, unless something was pushed to the repository.
     pub async fn require(&self, repository: &RepositoryName) -> Result<()> {
-        match self.inner.store.head(&layout::catalog_entry(repository)).await? {
-            Some(_) => Ok(()),
-            None => Err(RegistryError::NameUnknown(repository.clone())),
+        if self.has_repository(repository).await? {
+            Ok(())
+        } else {
+            Err(RegistryError::NameUnknown(repository.clone()))
         }
     }
 }

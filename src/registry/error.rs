@@ -67,6 +67,12 @@ pub enum RegistryError {
         /// The next byte.
         expected: u64,
     },
+    /// An upload of so many chunks that putting them together would be a burden.
+    #[error("the upload has {most} parts already; close it, or begin a new one and send larger chunks")]
+    TooManyParts {
+        /// How many it may have.
+        most: u64,
+    },
     /// A body that is shorter or longer than its headers say.
     #[error("expected {expected} bytes, received {received}")]
     SizeInvalid {
@@ -82,6 +88,16 @@ pub enum RegistryError {
         expected: Digest,
         /// As computed.
         actual: Digest,
+    },
+    /// The store has other bytes under a digest than were put there.
+    #[error("`{digest}` is damaged in the store: it has {found} bytes, not {expected}; push it again")]
+    Damaged {
+        /// Whose bytes.
+        digest: Digest,
+        /// How many there were when they were linked, or are in what was pushed now.
+        expected: u64,
+        /// How many there are.
+        found: u64,
     },
     /// Not a manifest.
     #[error(transparent)]

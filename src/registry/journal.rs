@@ -99,9 +99,16 @@ impl Ticket {
         if self.asked.age() > LANDING { Err(RegistryError::TooLate) } else { Ok(()) }
     }
 
-    /// The write has landed, lost, or was given up: nobody need look again.
-    pub fn settle(self) {
-        // A writer that is gone takes no more records either; the record stays unsettled, which is the safe side.
-        let _ = self.requests.send(writer::Request::Settle { origin: self.origin, number: self.number });
+    /// The writes that the record names have come to an end, this one: where they have landed or were refused by a decision
+    /// of our own, nobody need look again. What failed in the store may be there all the same, or come yet: the record stays
+    /// unsettled then and runs out.
+    pub fn settle<T>(self, outcome: &Result<T>) {
+        match outcome {
+            Err(RegistryError::Store(_) | RegistryError::Journal(_) | RegistryError::Corrupt { .. }) => {}
+            // A writer that is gone takes no more records either; the record stays unsettled, which is the safe side.
+            Ok(_) | Err(_) => {
+                let _ = self.requests.send(writer::Request::Settle { origin: self.origin, number: self.number });
+            }
+        }
     }
 }

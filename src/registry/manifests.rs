@@ -12,7 +12,7 @@ use futures::future::BoxFuture;
 
 use super::journal::Ticket;
 use super::register::{Author, Draft, Head, Op, Permit};
-use super::{Register, Registry, RegistryError, Result, layout, nonce, tags};
+use super::{Register, Registry, RegistryError, Result, blobs, layout, nonce, tags};
 use crate::clock::Hlc;
 use crate::oci::{Descriptor, Digest, Manifest, MediaType, Reference, RepositoryName, Tag};
 use crate::store::{Durability, Object};
@@ -126,7 +126,9 @@ impl Registry {
     pub async fn open_manifest(&self, repository: &RepositoryName, reference: &Reference) -> Result<(Stored, Object)> {
         let stored = self.find(repository, reference, Op::is_readable).await?;
         let object = self.open_content(&stored.digest).await?;
-        Ok((stored, object.ok_or_else(|| tags::unknown(repository, reference.clone()))?))
+        let object = object.ok_or_else(|| tags::unknown(repository, reference.clone()))?;
+        blobs::whole(&stored.digest, stored.size, object.meta.size)?;
+        Ok((stored, object))
     }
 
     async fn find(&self, repository: &RepositoryName, reference: &Reference, good: fn(Op) -> bool) -> Result<Stored> {
@@ -156,11 +158,7 @@ impl Registry {
             self.check_references(incoming).await?;
         }
         let landed = self.rescue_and_land(incoming, author, &ticket).await;
-        // What failed by our own decision has landed nothing that is not there; what failed in the store may land yet.
-        match &landed {
-            Err(RegistryError::Store(_)) => {}
-            Ok(()) | Err(_) => ticket.settle(),
-        }
+        ticket.settle(&landed);
         landed?;
         self.enter(incoming.repository).await
     }
@@ -251,12 +249,22 @@ impl Registry {
     /// Whether the repository has what a descriptor names, condemned or not, and its bytes are somewhere.
     async fn is_here(&self, repository: &RepositoryName, named: &Descriptor, or_manifest: bool) -> Result<bool> {
         let link = Register::Link(repository.clone(), named.digest.clone());
-        let mut known = self.head(&link).await?.is_some_and(|head| head.is_readable());
-        if !known && or_manifest {
+        let mut known = self.head(&link).await?.filter(Head::is_readable);
+        if known.is_none() && or_manifest {
             let manifest = Register::Manifest(repository.clone(), named.digest.clone());
-            known = self.head(&manifest).await?.is_some_and(|head| head.is_readable());
+            known = self.head(&manifest).await?.filter(Head::is_readable);
         }
-        Ok(known && (self.data(&named.digest).await?.is_some() || self.open_data(&named.digest).await?.is_some()))
+        let Some(known) = known else { return Ok(false) };
+        let data = match self.data(&named.digest).await? {
+            None => self.open_data(&named.digest).await?.map(|object| object.meta),
+            data => data,
+        };
+        let Some(data) = data else { return Ok(false) };
+        if let Err(damaged) = blobs::whole(&named.digest, known.entry.size, data.size) {
+            tracing::error!(digest = %named.digest, error = %damaged, "a manifest that names it is refused");
+            return Ok(false);
+        }
+        Ok(true)
     }
 
     /// Takes back whatever of the named things was condemned, with all that those reach. Where they are `required`, one
@@ -335,13 +343,11 @@ impl Registry {
         let register = Register::Manifest(repository.clone(), digest.clone());
         let unknown = || tags::unknown(repository, digest.clone().into());
         self.head(&register).await?.filter(Head::is_readable).ok_or_else(unknown)?;
-        let mut names = vec![register.clone()];
-        names.extend(self.registers_of(repository, digest).await?);
+        let tags = self.registers_of(repository, digest).await?;
+        let names = std::iter::once(&register).chain(&tags).cloned().collect();
         let ticket = self.journal().record(names).await?;
-        let deleted = self.end_manifest(repository, &register, digest, author, &ticket).await;
-        if deleted.is_ok() {
-            ticket.settle();
-        }
+        let deleted = self.end_manifest(repository, &register, &tags, digest, author, &ticket).await;
+        ticket.settle(&deleted);
         if deleted? { Ok(()) } else { Err(unknown()) }
     }
 
@@ -354,12 +360,13 @@ impl Registry {
         &self,
         repository: &RepositoryName,
         register: &Register,
+        tags: &[Register],
         digest: &Digest,
         author: &Author,
         ticket: &Ticket,
     ) -> Result<bool> {
-        for tag in self.registers_of(repository, digest).await? {
-            self.end_tag(&tag, Some(digest), author, ticket).await?;
+        for tag in tags {
+            self.end_tag(tag, Some(digest), author, ticket).await?;
         }
         loop {
             let Some(head) = self.head(register).await?.filter(Head::is_readable) else { return Ok(false) };
@@ -368,15 +375,25 @@ impl Registry {
                 break;
             }
         }
+        self.end_late(repository, digest, author).await?;
+        Ok(true)
+    }
+
+    /// Ends the tags that were set while their digest was deleted.
+    async fn end_late(&self, repository: &RepositoryName, digest: &Digest, author: &Author) -> Result<()> {
         let late = self.registers_of(repository, digest).await?;
         if late.is_empty() {
-            return Ok(true);
+            return Ok(());
         }
         let ticket = self.journal().record(late.clone()).await?;
-        for tag in late {
-            self.end_tag(&tag, Some(digest), author, &ticket).await?;
+        let mut ended = Ok(());
+        for tag in &late {
+            ended = self.end_tag(tag, Some(digest), author, &ticket).await.map(|_| ());
+            if ended.is_err() {
+                break;
+            }
         }
-        ticket.settle();
-        Ok(true)
+        ticket.settle(&ended);
+        ended
     }
 }

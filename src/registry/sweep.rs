@@ -4,7 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::{Registry, Result, journal, layout};
-use crate::store::Key;
+use crate::store::{Child, Key};
 
 /// A temporary older than this lands nothing: its writer, if it wakes up, begins again.
 pub const TEMPORARY: Duration = Duration::from_hours(1);
@@ -14,6 +14,12 @@ pub const UPLOAD: Duration = Duration::from_hours(168);
 
 /// How long the journal is kept: a reader that was away for longer compares in full.
 pub const JOURNAL: Duration = Duration::from_hours(168);
+
+/// How often a process sweeps: each sweep lists some directories, which a bucket counts.
+pub const EVERY: Duration = Duration::from_hours(1);
+
+/// How many names are listed at a time.
+const PAGE: usize = 1_000;
 
 /// How much was swept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -41,14 +47,20 @@ impl Registry {
 
     async fn sweep_temporaries(&self, now: SystemTime) -> Result<u64> {
         let directory = layout::temporaries();
-        let mut swept = 0;
-        for child in self.inner.store.children(&directory, None, usize::MAX).await? {
-            let key = directory.join(&child.name);
-            if self.is_older(&key, now, TEMPORARY).await? && self.inner.store.delete(&key).await? {
-                swept += 1;
+        let (mut swept, mut after) = (0, None);
+        loop {
+            let children = self.inner.store.children(&directory, after.as_deref(), PAGE).await?;
+            for child in &children {
+                let key = directory.join(&child.name);
+                if self.is_older(&key, now, TEMPORARY).await? && self.inner.store.delete(&key).await? {
+                    swept += 1;
+                }
+            }
+            after = children.last().filter(|_| children.len() == PAGE).map(Child::as_start);
+            if after.is_none() {
+                return Ok(swept);
             }
         }
-        Ok(swept)
     }
 
     pub(super) async fn is_older(&self, key: &Key, now: SystemTime, than: Duration) -> Result<bool> {
@@ -57,25 +69,35 @@ impl Registry {
     }
 
     async fn sweep_uploads(&self, now: SystemTime) -> Result<u64> {
-        let mut swept = 0;
-        for child in self.inner.store.children(&layout::uploads(), None, usize::MAX).await? {
-            let directory = layout::upload(&child.name);
-            let children = self.inner.store.children(&directory, None, usize::MAX).await?;
-            // Versions come before parts.
-            let Some(newest) = children.first() else { continue };
-            let ended = !children.iter().any(|child| layout::is_upload_part(&child.name));
-            // One that has no parts was closed or cancelled, or has not begun: it is worth an hour.
-            let age = if ended { TEMPORARY } else { UPLOAD };
-            if !self.is_older(&directory.join(&newest.name), now, age).await? {
-                continue;
+        let (mut swept, mut after) = (0, None);
+        loop {
+            let uploads = self.inner.store.children(&layout::uploads(), after.as_deref(), PAGE).await?;
+            for upload in &uploads {
+                swept += u64::from(self.sweep_upload_if_old(&layout::upload(&upload.name), now).await?);
             }
-            self.sweep_upload(&directory, &children).await?;
-            swept += 1;
+            after = uploads.last().filter(|_| uploads.len() == PAGE).map(Child::as_start);
+            if after.is_none() {
+                return Ok(swept);
+            }
         }
-        Ok(swept)
     }
 
-    async fn sweep_upload(&self, directory: &Key, children: &[crate::store::Child]) -> Result<()> {
+    async fn sweep_upload_if_old(&self, directory: &Key, now: SystemTime) -> Result<bool> {
+        // There are only so many: see `uploads`.
+        let children = self.inner.store.children(directory, None, usize::MAX).await?;
+        // Versions come before parts.
+        let Some(newest) = children.first() else { return Ok(false) };
+        let ended = !children.iter().any(|child| layout::is_upload_part(&child.name));
+        // One that has no parts was closed or cancelled, or has not begun: it is worth an hour.
+        let age = if ended { TEMPORARY } else { UPLOAD };
+        if !self.is_older(&directory.join(&newest.name), now, age).await? {
+            return Ok(false);
+        }
+        self.sweep_upload(directory, &children).await?;
+        Ok(true)
+    }
+
+    async fn sweep_upload(&self, directory: &Key, children: &[Child]) -> Result<()> {
         // The parts go first and the newest version last: until then the upload reads as what it is.
         for child in children.iter().rev() {
             self.inner.store.delete(&directory.join(&child.name)).await?;

@@ -8,20 +8,24 @@ use crate::oci::{Digest, Reference, RepositoryName, Tag};
 /// How many names are looked at in one listing.
 const PAGE: usize = 1_000;
 
+/// How many tags one page looks at, whatever has ended of them.
+const LOOKED_AT: usize = 10_000;
+
 impl Registry {
-    /// Up to `limit` tags that are set, in lexical order, those after `last` only; and whether there are more.
+    /// Up to `limit` tags that are set, in lexical order, those after `last` only; and the one behind which there may be
+    /// more: the last of them, or one that has ended, where so many have that the page ends before it is full.
     pub async fn tags(
         &self,
         repository: &RepositoryName,
         last: Option<&str>,
         limit: usize,
-    ) -> Result<(Vec<Tag>, bool)> {
-        let (tags, more) = self.set_tags(repository, last, limit).await?;
+    ) -> Result<(Vec<Tag>, Option<Tag>)> {
+        let (tags, next) = self.set_tags(repository, last, limit).await?;
         // Only what was pushed to has any.
-        if tags.is_empty() && !more {
+        if tags.is_empty() && next.is_none() {
             self.require(repository).await?;
         }
-        Ok((tags, more))
+        Ok((tags, next))
     }
 
     async fn set_tags(
@@ -29,24 +33,27 @@ impl Registry {
         repository: &RepositoryName,
         last: Option<&str>,
         limit: usize,
-    ) -> Result<(Vec<Tag>, bool)> {
-        let mut tags = Vec::new();
+    ) -> Result<(Vec<Tag>, Option<Tag>)> {
+        let (mut tags, mut looked_at) = (Vec::<Tag>::new(), 0);
         let mut after = last.map(|last| format!("{last}!/"));
         loop {
             let names = self.tag_names(repository, after.as_deref()).await?;
-            after = names.last().filter(|_| names.len() == PAGE).map(|tag| format!("{tag}!/"));
+            looked_at += names.len();
+            let end = names.last().filter(|_| names.len() == PAGE).cloned();
+            after = end.as_ref().map(|tag| format!("{tag}!/"));
             for tag in names {
                 let register = Register::Tag(repository.clone(), tag);
                 if !self.is_known_set(&register).await? && !self.is_set(&register.key()).await? {
                     continue;
                 }
                 if tags.len() == limit {
-                    return Ok((tags, true));
+                    let last = tags.last().cloned();
+                    return Ok((tags, last));
                 }
                 tags.extend(register.into_tag());
             }
-            if after.is_none() {
-                return Ok((tags, false));
+            if end.is_none() || looked_at >= LOOKED_AT {
+                return Ok((tags, end));
             }
         }
     }
@@ -84,7 +91,7 @@ impl Registry {
         self.tag(repository, tag).await?;
         let ticket = self.journal().record(vec![register.clone()]).await?;
         let ended = self.end_tag(&register, None, author, &ticket).await;
-        ticket.settle();
+        ticket.settle(&ended);
         if ended? { Ok(()) } else { Err(unknown(repository, tag.clone().into())) }
     }
 

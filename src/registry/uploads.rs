@@ -1,70 +1,42 @@
 //! Uploads: write-once parts that any replica continues.
 //!
-//! An upload is a register: `begin`, then `part`s, then `close` or `cancel`. A chunk streams to a file of its own and is
-//! hashed on the way; then its part is landed. Of two chunks at one offset one lands, the other is told where the
-//! upload is. None of this is synced: an upload in progress need not survive a power cut. Closing puts the parts
-//! together, verifies, and makes durable what it publishes.
+//! An upload is a register: `begin`, then `part`s, then `close` or `cancel`. Each step also says how the upload stands
+//! after it, so that a request reads the newest one alone, whatever their number; only closing reads those of the parts.
+//! A chunk streams to a file of its own and is hashed on the way; then its part is landed. Of two chunks at one offset
+//! one lands, the other is told where the upload is. None of this is synced: an upload in progress need not survive a
+//! power cut. Closing puts the parts together, verifies, and makes durable what it publishes.
+//!
+//! A chunk that comes after a small part is written behind a copy of it, and the new part takes the place of both: a
+//! client that sends single bytes leaves a few files rather than thousands. What is copied is hashed once more at the end.
 
 mod close;
+mod given_up;
+mod step;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
-use serde::{Deserialize, Serialize};
 
 use super::register::{is_torn, to_json};
 use super::{Registry, RegistryError, Result, layout, nonce, versions};
 use crate::oci::{Algorithm, Digest, Hasher, RepositoryName};
-use crate::store::{Durability, Key, PutNew};
+use crate::store::{Durability, Key, PutNew, Writer};
+use given_up::GivenUp;
+use step::{Done, Part, Standing, Step, end_of, is_id, step, thrown_away};
 
-/// One version of an upload's register.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
-enum Step {
-    /// Bound to a repository and an identity. The algorithm is what the client said that it will close with.
-    Begin {
-        repository: RepositoryName,
-        actor: String,
-        #[serde(default = "usual")]
-        algorithm: Algorithm,
-    },
-    /// Some bytes.
-    Part(Part),
-    /// What was kept of a broken body is thrown away: the client began again.
-    Reset {},
-    /// What was kept of a broken body counts: the client asked for it.
-    Keep {},
-    /// Published and linked under this digest.
-    Close { digest: Digest, size: u64 },
-    /// Given up by the client.
-    Cancel {},
-}
+/// How many steps an upload may come to by chunks: closing reads as many records. S3 has the same bound.
+pub const MOST_PARTS: u64 = if cfg!(test) { 200 } else { 10_000 };
 
-const fn usual() -> Algorithm {
-    Algorithm::Sha256
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Part {
-    offset: u64,
-    length: u64,
-    /// The file's name.
-    nonce: String,
-    /// The process that wrote it: only that one knows its bytes to be what it hashed.
-    origin: String,
-    /// The state of the hash over everything up to and with this part, in hex, by the upload's algorithm.
-    state: String,
-    /// The body broke off.
-    #[serde(default)]
-    broken: bool,
-}
+/// A part shorter than this is put together with what comes after it.
+const SMALL: u64 = 64 * 1024;
 
 /// What a request brought.
 struct Brought {
-    /// It throws away what was kept of a broken body.
-    begins_again: bool,
-    /// The bytes, in a file of their own; none where the body was empty.
-    part: Option<Part>,
+    /// What it goes on from, where it throws away what was kept of a broken body.
+    reset: Option<Standing>,
+    /// The bytes, in a file of their own, and how the upload stands with them; none where the body was empty.
+    part: Option<(Part, Standing)>,
+    /// Clears the file away, unless that is landed or published.
+    file: GivenUp,
     /// The hash over everything up to and with them, where it is known.
     hasher: Option<Hasher>,
     /// Whether the body came to its end.
@@ -75,55 +47,42 @@ struct Brought {
 #[derive(Debug, Clone)]
 pub struct Upload {
     id: String,
-    repository: RepositoryName,
-    actor: String,
-    algorithm: Algorithm,
-    /// The number of its newest version.
+    /// The number of its newest version, and what that says.
     version: u64,
-    parts: Vec<Part>,
-    closed: Option<(Digest, u64)>,
+    done: Done,
+    stands: Standing,
 }
 
 impl Upload {
-    fn new(repository: &RepositoryName, id: &str, actor: &str) -> Self {
-        let (id, repository, actor) = (id.to_owned(), repository.clone(), actor.to_owned());
-        Self { id, repository, actor, algorithm: usual(), version: 0, parts: Vec::new(), closed: None }
-    }
-
     /// Its id.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Whether the last body broke off, and nobody has asked since.
-    fn is_broken(&self) -> bool {
-        self.parts.last().is_some_and(|part| part.broken)
-    }
-
-    /// A part from its record. False where it does not go on where the one before ends: a power cut has taken a record
-    /// between them, or the store is damaged.
-    fn add(&mut self, part: Part) -> bool {
-        let fits = part.offset == self.size() && part.offset.checked_add(part.length).is_some() && is_id(&part.nonce);
-        if fits {
-            self.parts.push(part);
-        }
-        fits
-    }
-
     /// How many bytes are there.
     pub fn size(&self) -> u64 {
-        end_of(&self.parts)
+        self.stands.size
+    }
+
+    fn closed(&self) -> Option<(&Digest, u64)> {
+        match &self.done {
+            Done::Close { digest, size } => Some((digest, *size)),
+            Done::Begin | Done::Part(_) | Done::Reset | Done::Keep | Done::Cancel => None,
+        }
+    }
+
+    /// One that was closed is there for who closes it once more, and for nothing else.
+    fn require_open(&self) -> Result<()> {
+        match self.closed() {
+            Some(_) => Err(RegistryError::UploadUnknown(self.id.clone())),
+            None => Ok(()),
+        }
     }
 }
 
 /// A request's body.
 pub trait Body: Stream<Item = std::io::Result<Bytes>> + Send + Unpin {}
 impl<T: Stream<Item = std::io::Result<Bytes>> + Send + Unpin> Body for T {}
-
-/// Whether a text can be an upload's id: what [`nonce`] makes.
-fn is_id(text: &str) -> bool {
-    text.len() == 32 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-}
 
 impl Registry {
     /// Begins an upload that will be closed with a SHA-256.
@@ -138,19 +97,29 @@ impl Registry {
         actor: &str,
         algorithm: Algorithm,
     ) -> Result<Upload> {
-        let id = nonce();
-        let begin = Step::Begin { repository: repository.clone(), actor: actor.to_owned(), algorithm };
-        versions::land(&self.inner.store, &layout::upload(&id), 1, to_json(&begin), Durability::Volatile).await?;
-        Ok(Upload { version: 1, algorithm, ..Upload::new(repository, &id, actor) })
+        let stands = Standing {
+            repository: repository.clone(),
+            actor: actor.to_owned(),
+            algorithm,
+            size: 0,
+            state: String::new(),
+            origin: String::new(),
+            broken: false,
+            from: 2,
+            last: None,
+        };
+        let upload = Upload { id: nonce(), version: 1, done: Done::Begin, stands };
+        self.put_step(&upload.id, 1, &Step { done: Done::Begin, stands: upload.stands.clone() }).await?;
+        Ok(upload)
     }
 
     /// Whether an upload of this id is neither closed nor cancelled nor swept.
     pub async fn is_upload_open(&self, id: &str) -> Result<bool> {
         let newest = versions::newest(&self.inner.store, &layout::upload(id)).await?;
         let Some(newest) = newest.filter(|newest| !is_torn(&newest.value)) else { return Ok(false) };
-        Ok(match step(id, &newest.value)? {
-            Step::Begin { .. } | Step::Part(_) | Step::Reset {} | Step::Keep {} => true,
-            Step::Close { .. } | Step::Cancel {} => false,
+        Ok(match step(id, &newest.value)?.done {
+            Done::Begin | Done::Part(_) | Done::Reset | Done::Keep => true,
+            Done::Close { .. } | Done::Cancel => false,
         })
     }
 
@@ -160,30 +129,17 @@ impl Registry {
         if !is_id(id) {
             return Err(unknown());
         }
-        let mut upload = Upload::new(repository, id, actor);
-        let mut bound = false;
-        for version in versions::all(&self.inner.store, &layout::upload(id)).await?.into_iter().rev() {
-            upload.version = version.number;
-            if is_torn(&version.value) {
-                return Err(unknown());
-            }
-            match step(id, &version.value)? {
-                Step::Begin { repository: of, actor: by, algorithm } => {
-                    bound = of == *repository && by == actor;
-                    upload.algorithm = algorithm;
-                }
-                Step::Part(part) => {
-                    if !upload.add(part) {
-                        return Err(unknown());
-                    }
-                }
-                Step::Reset {} => upload.parts.clear(),
-                Step::Keep {} => upload.parts.iter_mut().for_each(|part| part.broken = false),
-                Step::Close { digest, size } => upload.closed = Some((digest, size)),
-                Step::Cancel {} => return Err(unknown()),
-            }
+        let newest = versions::newest(&self.inner.store, &layout::upload(id)).await?;
+        let newest = newest.filter(|newest| !is_torn(&newest.value)).ok_or_else(unknown)?;
+        let Step { done, stands } = step(id, &newest.value)?;
+        if stands.repository != *repository || stands.actor != actor || matches!(done, Done::Cancel) {
+            return Err(unknown());
         }
-        if bound { Ok(upload) } else { Err(unknown()) }
+        if stands.is_sound() {
+            Ok(Upload { id: id.to_owned(), version: newest.number, done, stands })
+        } else {
+            Err(unknown())
+        }
     }
 
     /// Appends a chunk. `at` is where the client says that it goes; `length` how long it says that it is. A body that
@@ -195,7 +151,10 @@ impl Registry {
         length: Option<u64>,
         body: impl Body,
     ) -> Result<Upload> {
-        let brought = self.bring(upload, at, length, body, upload.algorithm).await?;
+        if upload.version > MOST_PARTS {
+            return Err(RegistryError::TooManyParts { most: MOST_PARTS });
+        }
+        let brought = self.bring(upload, at, length, body, upload.stands.algorithm).await?;
         self.land_brought(upload, brought).await
     }
 
@@ -208,56 +167,78 @@ impl Registry {
         body: impl Body,
         algorithm: Algorithm,
     ) -> Result<Brought> {
+        upload.require_open()?;
         // What was kept of a body that broke off counts only if the client goes on by range, or asked how much it was:
         // one that simply sends everything again begins anew.
-        let begins_again = at.is_none() && upload.is_broken();
-        let before = if begins_again { &[] } else { upload.parts.as_slice() };
-        let offset = end_of(before);
-        if upload.closed.is_some() || at.is_some_and(|at| at != offset) {
-            return Err(RegistryError::UploadRange { expected: offset });
+        let reset = (at.is_none() && upload.stands.broken).then(|| thrown_away(upload));
+        let before = reset.as_ref().unwrap_or(&upload.stands);
+        if at.is_some_and(|at| at != before.size) {
+            return Err(RegistryError::UploadRange { expected: before.size });
         }
-        let mut hasher = self.hasher_so_far(upload, before, algorithm);
+        let mut hasher = self.hasher_so_far(before, algorithm);
         let nonce = nonce();
         let key = layout::upload_part(&upload.id, &nonce);
-        let (received, outcome) = match self.receive(&key, body, hasher.as_mut()).await {
+        let mut file = GivenUp::file(self, key.clone());
+        let received = self.receive(upload, &key, before.last.as_ref(), body, hasher.as_mut()).await;
+        // A store that fails has kept nobody knows how much: nothing of it counts. Nor does a body that came to its end
+        // with another length than its headers say; one that broke off is kept as far as it came.
+        let received = received.and_then(|(received, outcome)| {
+            if outcome.is_ok() {
+                check_length(length, received).map(|()| (received, outcome))
+            } else {
+                Ok((received, outcome))
+            }
+        });
+        let (received, outcome) = match received {
             Ok(received) => received,
-            // A store that fails has kept nobody knows how much: nothing of it counts.
             Err(error) => {
+                file.forget();
                 self.discard(&key).await;
                 return Err(error);
             }
         };
-        // Only a body that broke off is kept as far as it came. One that came to its end with another length than its
-        // headers say is nobody knows what.
-        if outcome.is_ok()
-            && let Err(error) = check_length(length, received)
-        {
-            self.discard(&key).await;
-            return Err(error);
-        }
-        let resumable = hasher.as_ref().filter(|hasher| hasher.algorithm() == upload.algorithm);
+        let resumable = hasher.as_ref().filter(|hasher| hasher.algorithm() == upload.stands.algorithm);
         let state = resumable.map(|hasher| hex::encode(hasher.state())).unwrap_or_default();
-        let (origin, broken) = (self.inner.origin.clone(), outcome.is_err());
-        let part = Part { offset, length: received, nonce, origin, state, broken };
-        Ok(Brought { begins_again, part: (received > 0).then_some(part), hasher, outcome })
+        let (offset, copied) = before.last.as_ref().map_or((before.size, 0), |last| (last.offset, last.length));
+        let copied_from = before.last.as_ref().map(|last| last.nonce.clone());
+        let part = Part { offset, length: copied + received, nonce, copied: copied_from };
+        let stands = Standing {
+            size: before.size + received,
+            state,
+            origin: self.inner.origin.clone(),
+            broken: outcome.is_err(),
+            last: (part.length < SMALL).then(|| part.clone()),
+            ..before.clone()
+        };
+        if received == 0 {
+            file.forget();
+        }
+        Ok(Brought { part: (received > 0).then_some((part, stands)), reset, file, hasher, outcome })
     }
 
     /// Makes what was brought the upload's next part; answers as the body ended.
     async fn land_brought(&self, upload: &Upload, brought: Brought) -> Result<Upload> {
-        let Brought { begins_again, part, hasher: _, outcome } = brought;
+        let Brought { reset, part, mut file, hasher: _, outcome } = brought;
         let expected = upload.size();
+        let lost = || RegistryError::UploadRange { expected };
         let mut grown = upload.clone();
-        if begins_again {
-            let reset = self.land_step(upload, Step::Reset {}).await?.ok_or(RegistryError::UploadRange { expected })?;
-            grown = Upload { parts: Vec::new(), ..reset };
+        if let Some(reset) = reset {
+            grown = self.land_step(upload, Done::Reset, reset).await?.ok_or_else(lost)?;
         }
-        if let Some(part) = part {
-            let Some(landed) = self.land_step(&grown, Step::Part(part.clone())).await? else {
-                self.discard(&layout::upload_part(&upload.id, &part.nonce)).await;
-                return Err(RegistryError::UploadRange { expected });
+        if let Some((part, stands)) = part {
+            // From here on it may have landed, whatever is answered.
+            file.forget();
+            let key = part.key(upload);
+            let before = grown.stands.last.clone();
+            let Some(landed) = self.land_step(&grown, Done::Part(part), stands).await? else {
+                self.discard(&key).await;
+                return Err(lost());
             };
+            // The part that is in this one stays for who is closing the upload just now; the one in that goes.
+            if let Some(older) = before.and_then(|before| before.copied) {
+                self.discard(&layout::upload_part(&upload.id, &older)).await;
+            }
             grown = landed;
-            grown.parts.push(part);
         }
         outcome.map(|()| grown)
     }
@@ -271,28 +252,32 @@ impl Registry {
 
     /// The client asked how much there is: all of it counts from now on.
     pub async fn keep(&self, upload: &Upload) -> Result<()> {
-        if upload.is_broken() {
-            self.land_step(upload, Step::Keep {}).await?;
+        upload.require_open()?;
+        if upload.stands.broken {
+            let stands = Standing { broken: false, ..upload.stands.clone() };
+            self.land_step(upload, Done::Keep, stands).await?;
         }
         Ok(())
     }
 
     /// The hash of what is there, if this very process hashed it all.
-    fn hasher_so_far(&self, upload: &Upload, parts: &[Part], algorithm: Algorithm) -> Option<Hasher> {
-        let hashed_all = || parts.iter().all(|part| part.origin == self.inner.origin && !part.state.is_empty());
-        match parts.last() {
-            None => Some(Hasher::new(algorithm)),
-            Some(part) if algorithm == upload.algorithm && hashed_all() => {
-                Hasher::resume(algorithm, &hex::decode(&part.state).ok()?)
-            }
-            Some(_) => None,
+    fn hasher_so_far(&self, before: &Standing, algorithm: Algorithm) -> Option<Hasher> {
+        if before.size == 0 {
+            return Some(Hasher::new(algorithm));
         }
+        if algorithm != before.algorithm || before.origin != self.inner.origin || before.state.is_empty() {
+            return None;
+        }
+        Hasher::resume(algorithm, &hex::decode(&before.state).ok()?)
     }
 
-    /// Takes a body into a file: how many bytes are in it, and whether the body came to its end.
+    /// Takes a body into a file, behind a copy of the part before it: how many bytes came, and whether the body came to
+    /// its end.
     async fn receive(
         &self,
+        upload: &Upload,
         key: &Key,
+        before: Option<&Part>,
         mut body: impl Body,
         mut hasher: Option<&mut Hasher>,
     ) -> Result<(u64, Result<()>)> {
@@ -310,7 +295,7 @@ impl Registry {
                     }
                     let writer = match &mut writer {
                         Some(writer) => writer,
-                        none @ None => none.insert(self.inner.store.temporary(key).await?),
+                        none @ None => none.insert(self.begin_part(upload, key, before).await?),
                     };
                     writer.write(chunk).await?;
                 }
@@ -320,20 +305,46 @@ impl Registry {
                 }
             }
         }
-        let written = match writer {
-            Some(writer) => writer.finish(Durability::Volatile).await?,
-            None => 0,
-        };
-        if written != received {
-            return Err(RegistryError::SizeInvalid { expected: received, received: written });
+        let Some(writer) = writer else { return Ok((0, outcome)) };
+        let expected = before.map_or(0, |before| before.length) + received;
+        match writer.finish(Durability::Volatile).await? {
+            written if written == expected => Ok((received, outcome)),
+            written => Err(RegistryError::SizeInvalid { expected, received: written }),
         }
-        Ok((received, outcome))
+    }
+
+    /// A part's file, with the bytes of the part before it.
+    async fn begin_part(&self, upload: &Upload, key: &Key, before: Option<&Part>) -> Result<Box<dyn Writer>> {
+        let mut writer = self.inner.store.temporary(key).await?;
+        let Some(before) = before else { return Ok(writer) };
+        let key = before.key(upload);
+        let Some(object) = self.inner.store.open(&key).await?.filter(|object| object.meta.size == before.length) else {
+            return Err(self.lost_part(upload).await);
+        };
+        let bytes = object.read().await.map_err(|source| RegistryError::unreadable(&key, source))?;
+        writer.write(bytes).await?;
+        Ok(writer)
+    }
+
+    /// A part is not what its record says: the upload has grown or ended meanwhile, or a power cut took the bytes.
+    async fn lost_part(&self, upload: &Upload) -> RegistryError {
+        let stands = &upload.stands;
+        match self.upload(&stands.repository, &upload.id, &stands.actor).await {
+            Ok(now) if now.version != upload.version && now.closed().is_none() => {
+                RegistryError::UploadRange { expected: now.size() }
+            }
+            Ok(_) => RegistryError::UploadUnknown(upload.id.clone()),
+            Err(error) => error,
+        }
     }
 
     /// Lands the next step; `None` where another request was first.
-    async fn land_step(&self, upload: &Upload, step: Step) -> Result<Option<Upload>> {
-        let next = upload.version + 1;
-        Ok(self.put_step(&upload.id, next, &step).await?.then(|| Upload { version: next, ..upload.clone() }))
+    async fn land_step(&self, upload: &Upload, done: Done, stands: Standing) -> Result<Option<Upload>> {
+        let version = upload.version + 1;
+        let step = Step { done, stands };
+        let landed = self.put_step(&upload.id, version, &step).await?;
+        let Step { done, stands } = step;
+        Ok(landed.then(|| Upload { id: upload.id.clone(), version, done, stands }))
     }
 
     /// Not by way of [`versions::land`]: that clears away old versions, and every part of an upload counts.
@@ -343,18 +354,20 @@ impl Registry {
     }
 
     /// Lands the last step, whatever came meanwhile. An upload that was swept has ended already.
-    async fn end_upload(&self, id: &str, step: &Step) -> Result<()> {
-        while let Some((newest, _)) = versions::newest_number(&self.inner.store, &layout::upload(id)).await? {
-            if self.put_step(id, newest + 1, step).await? {
+    async fn end_upload(&self, upload: &Upload, done: Done) -> Result<()> {
+        let step = Step { done, stands: upload.stands.clone() };
+        while let Some((newest, _)) = versions::newest_number(&self.inner.store, &layout::upload(&upload.id)).await? {
+            if self.put_step(&upload.id, newest + 1, &step).await? {
                 break;
             }
         }
-        self.delete_parts(id).await
+        self.delete_parts(&upload.id).await
     }
 
     /// Ends an upload; what came so far is thrown away.
     pub async fn cancel(&self, upload: &Upload) -> Result<()> {
-        self.end_upload(&upload.id, &Step::Cancel {}).await
+        upload.require_open()?;
+        self.end_upload(upload, Done::Cancel).await
     }
 
     async fn delete_parts(&self, id: &str) -> Result<()> {
@@ -366,19 +379,6 @@ impl Registry {
         }
         Ok(())
     }
-}
-
-/// Where the next part begins.
-fn end_of(parts: &[Part]) -> u64 {
-    parts.last().map_or(0, |part| part.offset + part.length)
-}
-
-fn step(id: &str, value: &[u8]) -> Result<Step> {
-    let corrupt = |error: serde_json::Error| RegistryError::Corrupt {
-        key: layout::upload(id).to_string(),
-        why: error.to_string(),
-    };
-    serde_json::from_slice(value).map_err(corrupt)
 }
 
 fn check_length(announced: Option<u64>, received: u64) -> Result<()> {

@@ -177,9 +177,10 @@ impl From<RegistryError> for Fault {
                 tracing::error!(error = %chain(&error), "the store is full");
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, Code::Unavailable, "the registry's storage is full")
             }
-            RegistryError::Store(_) | RegistryError::Corrupt { .. } | RegistryError::Journal(_) => {
-                Self::unknown(&error)
-            }
+            RegistryError::Store(_)
+            | RegistryError::Corrupt { .. }
+            | RegistryError::Journal(_)
+            | RegistryError::Damaged { .. } => Self::unknown(&error),
             RegistryError::ReadOnly | RegistryError::TooLate | RegistryError::Replaced => Self::unavailable(message),
             RegistryError::BlobUnknown { digest, .. } => {
                 with(StatusCode::NOT_FOUND, Code::BlobUnknown).with_detail(json!({ "digest": digest }))
@@ -202,7 +203,9 @@ impl From<RegistryError> for Fault {
             RegistryError::Body(source) if source.kind() == inbound::TOO_SLOW => {
                 Self::new(StatusCode::REQUEST_TIMEOUT, Code::BlobUploadInvalid, "the request's body came too slowly")
             }
-            RegistryError::Body(_) => with(StatusCode::BAD_REQUEST, Code::BlobUploadInvalid),
+            RegistryError::Body(_) | RegistryError::TooManyParts { .. } => {
+                with(StatusCode::BAD_REQUEST, Code::BlobUploadInvalid)
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::dispatch::Call;
-use super::{Fault, compress};
+use super::{Fault, catalog, compress};
 use crate::auth::{Identity, Permission};
 use crate::oci::{Digest, ErrorCode, Invalid, MediaType, RepositoryName, Tag};
 use crate::registry::referrers::Wanted;
@@ -30,8 +30,8 @@ pub async fn tags(call: &Call, name: &RepositoryName) -> Result<Response, Fault>
     call.authorize(Permission::List, name)?;
     let limit = limit(call)?;
     let last = call.query("last").filter(|last| !last.is_empty());
-    let (tags, more) = call.server.registry().tags(name, last.as_deref(), limit).await?;
-    let next = tags.last().filter(|_| more).map(|last| format!("/v2/{name}/tags/list?n={limit}&last={last}"));
+    let (tags, next) = call.server.registry().tags(name, last.as_deref(), limit).await?;
+    let next = next.map(|last| format!("/v2/{name}/tags/list?n={limit}&last={last}"));
     Ok(page(call, &Tags { name, tags: &tags }, next))
 }
 
@@ -46,34 +46,10 @@ pub async fn catalog(call: &Call) -> Result<Response, Fault> {
         return Err(Fault::insufficient_scope(scope));
     }
     let limit = limit(call)?;
-    let (names, more) = readable(call, limit).await?;
-    let next = names
-        .last()
-        .filter(|_| more)
-        .map(|last| format!("/v2/_catalog?n={limit}&last={}", last.as_str().replace('/', "%2F")));
+    let last = call.query("last").filter(|last| !last.is_empty());
+    let catalog::Page { names, next } = catalog::page(call, last.as_deref(), limit).await?;
+    let next = next.map(|last| format!("/v2/_catalog?n={limit}&last={}", last.replace('/', "%2F")));
     Ok(page(call, &json!({ "repositories": names }), next))
-}
-
-async fn readable(call: &Call, limit: usize) -> Result<(Vec<RepositoryName>, bool), Fault> {
-    let mut names: Vec<RepositoryName> = Vec::new();
-    let mut last = call.query("last").filter(|last| !last.is_empty());
-    if limit == 0 {
-        return Ok((names, false));
-    }
-    loop {
-        let batch = call.server.registry().repositories(last.as_deref(), PAGE).await?;
-        let Some(end) = batch.last() else { return Ok((names, false)) };
-        last = Some(end.to_string());
-        for name in batch {
-            if !call.gate.allows(&call.caller, Permission::List, &name) {
-                continue;
-            }
-            if names.len() == limit {
-                return Ok((names, true));
-            }
-            names.push(name);
-        }
-    }
 }
 
 /// `/v2/<name>/referrers/<digest>`: never 404.
@@ -124,12 +100,16 @@ pub(super) fn get_only(call: &Call) -> Result<(), Fault> {
 /// `n`, capped: CVE-2017-11468 and CVE-2023-2253 were a catalog that allocated whatever was asked for.
 fn limit(call: &Call) -> Result<usize, Fault> {
     let Some(text) = call.query("n") else { return Ok(PAGE) };
-    if let Ok(n) = text.parse::<u64>() {
-        Ok(usize::try_from(n).unwrap_or(PAGE).min(PAGE))
-    } else {
+    at_most(PAGE, &text).ok_or_else(|| {
         let message = format!("`n` must be a whole number, found `{}`", text.chars().take(40).collect::<String>());
-        Err(Fault::new(StatusCode::BAD_REQUEST, ErrorCode::PaginationNumberInvalid, message))
-    }
+        Fault::new(StatusCode::BAD_REQUEST, ErrorCode::PaginationNumberInvalid, message)
+    })
+}
+
+/// A number in digits, of whatever length, or as much less as there may be.
+fn at_most(most: usize, text: &str) -> Option<usize> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| text.parse().unwrap_or(most).min(most))
 }
 
 fn page(call: &Call, body: &impl Serialize, next: Option<String>) -> Response {
@@ -139,4 +119,28 @@ fn page(call: &Call, body: &impl Serialize, next: Option<String>) -> Response {
     let link = next.and_then(|next| HeaderValue::try_from(format!("<{next}>; rel=\"next\"")).ok());
     headers.extend(link.map(|link| (header::LINK, link)));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::at_most;
+
+    #[test]
+    fn a_number_of_names_is_digits_and_no_more_than_there_may_be() {
+        for (text, expected) in [
+            ("0", Some(0)),
+            ("7", Some(7)),
+            ("007", Some(7)),
+            ("1001", Some(1_000)),
+            ("99999999999999999999999999", Some(1_000)),
+            ("+5", None),
+            ("-5", None),
+            (" 5", None),
+            ("", None),
+            ("5x", None),
+            ("٥", None),
+        ] {
+            assert_eq!(at_most(1_000, text), expected, "{text}");
+        }
+    }
 }

@@ -1,42 +1,53 @@
 //! Mounts (distribution-spec, "Mounting a blob from another repository").
 //!
-//! With `from`: pull is needed there, of the identity and of its token; a token that does not cover it is asked for
+//! A blob is mounted out of a repository that links it now; bytes that nobody links are not there. With `from`: pull is needed there, of the identity and of its token; a token that does not cover it is asked for
 //! again. A source that the identity may not read and one that does not exist look alike: an upload begins.
 //!
 //! Without `from`: from any repository that the identity may pull. A token cannot cover what its client does not know
 //! by name, so the identity's own rights decide alone; what it gets must be pushed to a repository that the token
 //! covers, and its digest known. The target's own namespace is looked at first, then the projects that the identity may
-//! pull, and only so many repositories. Where they are does not depend on where the blob is: time tells nothing of
+//! pull, and only so many repositories (see `registry::find`). Where they are does not depend on where the blob is: time tells nothing of
 //! what may not be seen.
+//!
+//! Admins with a password may pull everything. So may replicators, for whom `from` is only where to look first: one POST
+//! answers them, whatever they remember. `regatta replicate` with an admin's password names the target itself where it
+//! remembers nothing, which is as if it named none.
 
 use axum::response::Response;
 
 use super::Fault;
 use super::dispatch::Call;
 use super::uploads::{created, invalid_digest};
-use crate::auth::{Permission, Scope};
+use crate::auth::{Identity, Permission, Scope};
 use crate::oci::{Digest, RepositoryName};
-
-/// How many directories of repositories are looked at for a blob, in each of two walks.
-const LOOKED_AT: usize = 256;
+use crate::registry::find::{ELSEWHERE, NEARBY};
 
 /// Links the blob that `?mount=` names; `None` where that cannot be, and an upload is to begin.
 pub async fn mount(call: &Call, name: &RepositoryName) -> Result<Option<Response>, Fault> {
     let Some(digest) = call.query("mount") else { return Ok(None) };
     let digest: Digest = digest.parse().map_err(invalid_digest)?;
     let registry = call.server.registry();
-    if call.may_read_everything() {
-        // Wherever it is: one POST then answers a replicator, whatever it remembers.
-        let mounted = registry.mount_from_anywhere(name, &digest, &call.author()).await?;
-        return Ok(mounted.then(|| created(name, &digest)));
-    }
-    let source = match call.query("from").filter(|from| !from.is_empty()) {
-        Some(from) => named(call, name, &from)?,
+    let from = call.query("from").filter(|from| !from.is_empty());
+    let source = match &from {
+        Some(from) => named(call, name, from)?,
+        None if call.may_read_everything() => None,
         None => anywhere(call, name, &digest).await?,
     };
-    let Some(source) = source else { return Ok(None) };
-    let mounted = registry.mount(name, &source, &digest, &call.author()).await?;
+    if let Some(source) = source
+        && registry.mount(name, &source, &digest, &call.author()).await?
+    {
+        return Ok(Some(created(name, &digest)));
+    }
+    // From the target itself: it is asked whether the blob is there already, and if not, elsewhere.
+    let is_named = from.is_some_and(|from| from != name.as_str());
+    let mounted =
+        looks_everywhere(call, is_named) && registry.mount_from_anywhere(name, &digest, &call.author()).await?;
     Ok(mounted.then(|| created(name, &digest)))
+}
+
+fn looks_everywhere(call: &Call, is_named: bool) -> bool {
+    let is_replicator = matches!(call.caller.identity, Identity::Replicator { .. });
+    call.may_read_everything() && (is_replicator || !is_named)
 }
 
 /// What a challenge asks for beside push, where a mount names its source.
@@ -63,11 +74,11 @@ fn named(call: &Call, name: &RepositoryName, from: &str) -> Result<Option<Reposi
 async fn anywhere(call: &Call, name: &RepositoryName, digest: &Digest) -> Result<Option<RepositoryName>, Fault> {
     let (registry, gate, caller) = (call.server.registry(), &call.gate, &call.caller);
     let may = |name: &RepositoryName| gate.allows(caller, Permission::Pull, name);
-    let namespace = name.as_str().split('/').next().unwrap_or_default().to_owned();
-    if let Some(found) = registry.find_link(vec![namespace], digest, &may, LOOKED_AT).await? {
+    let nearby = vec![name.namespace().to_owned()];
+    if let Some(found) = registry.find_link(nearby, digest, &may, NEARBY).await? {
         return Ok(Some(found));
     }
-    Ok(registry.find_link(places(call), digest, &may, LOOKED_AT).await?)
+    Ok(registry.find_link(places(call), digest, &may, ELSEWHERE).await?)
 }
 
 /// Where there may be something that the caller may pull: in projects, and for admins anywhere.
@@ -80,5 +91,5 @@ fn places(call: &Call) -> Vec<String> {
         let name = name.parse::<RepositoryName>();
         name.is_ok_and(|name| call.gate.allows(&call.caller, Permission::Pull, &name))
     };
-    access.projects.keys().filter(may).take(LOOKED_AT).cloned().collect()
+    access.projects.keys().filter(may).take(ELSEWHERE).cloned().collect()
 }

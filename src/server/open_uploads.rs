@@ -1,8 +1,11 @@
 //! How many uploads an identity has open, as far as this process began them.
 //!
-//! An upload that nobody closes is kept for a week, so their number is bounded. The count is of each process alone:
-//! with n replicas an identity may have n times as many. What was closed at another replica is found out when the
-//! bound is reached, by looking at a few.
+//! An upload that nobody closes is kept for a week, so their number is bounded. The count is of each process alone and
+//! since its start: with n replicas an identity may have n times as many, and as many again after a restart. What was closed
+//! at another replica is found out when the bound is reached, by looking at a few; and requests that come together may each
+//! be admitted before any of them is counted.
+//!
+//! Blobs that come in one request leave nothing behind; they have a bound of their own.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,11 +21,15 @@ const LOOKED_AT: usize = 16;
 
 /// Ids of open uploads by identity, as it is displayed.
 #[derive(Debug, Default)]
-pub struct OpenUploads(Mutex<HashMap<String, VecDeque<String>>>);
+pub struct OpenUploads {
+    begun: Mutex<HashMap<String, VecDeque<String>>>,
+    /// How many blobs come in one request, by identity.
+    whole: Mutex<HashMap<String, usize>>,
+}
 
 impl OpenUploads {
     fn all(&self) -> MutexGuard<'_, HashMap<String, VecDeque<String>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Refuses an identity that has too many open: 429.
@@ -34,9 +41,7 @@ impl OpenUploads {
         if self.count(actor) < most {
             return Ok(());
         }
-        let message = format!("{actor} has {most} uploads open; close or cancel some of them");
-        Err(Fault::new(StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests, message)
-            .with_header(header::RETRY_AFTER, "60"))
+        Err(too_many(format!("{actor} has {most} uploads open; close or cancel some of them")))
     }
 
     /// How many there are of all identities.
@@ -71,6 +76,21 @@ impl OpenUploads {
         self.all().entry(actor.to_owned()).or_default().push_back(id.to_owned());
     }
 
+    /// Counts a blob that comes in one request, until what is answered here is dropped; or refuses it: 429.
+    pub fn admit_whole(&self, actor: &str, most: usize) -> Result<Coming<'_>, Fault> {
+        let mut whole = self.coming();
+        let count = whole.entry(actor.to_owned()).or_default();
+        if *count >= most {
+            return Err(too_many(format!("{actor} sends {most} blobs at a time; wait until some of them are there")));
+        }
+        *count += 1;
+        Ok(Coming { open: self, actor: actor.to_owned() })
+    }
+
+    fn coming(&self) -> MutexGuard<'_, HashMap<String, usize>> {
+        self.whole.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// An upload was closed or cancelled, or is gone.
     pub fn ended(&self, actor: &str, id: &str) {
         let mut all = self.all();
@@ -83,5 +103,47 @@ impl OpenUploads {
                 all.remove(actor);
             }
         }
+    }
+}
+
+/// A blob that comes in one request.
+#[derive(Debug)]
+pub struct Coming<'a> {
+    open: &'a OpenUploads,
+    actor: String,
+}
+
+impl Drop for Coming<'_> {
+    fn drop(&mut self) {
+        let mut whole = self.open.coming();
+        if let Some(count) = whole.get_mut(&self.actor) {
+            *count -= 1;
+            if *count == 0 {
+                whole.remove(&self.actor);
+            }
+        }
+    }
+}
+
+fn too_many(message: String) -> Fault {
+    Fault::new(StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests, message)
+        .with_header(header::RETRY_AFTER, "60")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_blobs_that_come_in_one_request_only_so_many_are_on_their_way() {
+        let open = OpenUploads::default();
+        let first = open.admit_whole("me", 2).unwrap();
+        let second = open.admit_whole("me", 2).unwrap();
+        assert_eq!(open.admit_whole("me", 2).unwrap_err().status, StatusCode::TOO_MANY_REQUESTS);
+        assert!(open.admit_whole("you", 2).is_ok());
+        drop(first);
+        assert!(open.admit_whole("me", 2).is_ok());
+        drop(second);
+        assert!(open.coming().is_empty());
     }
 }

@@ -13,6 +13,10 @@ use crate::oci::{Algorithm, ContentRange, Digest, ErrorCode, RepositoryName};
 use crate::registry::RegistryError;
 use crate::registry::uploads::Upload;
 
+/// How many blobs in one request each an identity may send at a time, for each upload that it may have open: they end with
+/// their requests, and slow ones must not keep the others of their identity from pushing.
+const WHOLE: usize = 4;
+
 const UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-upload-uuid");
 
 /// What a chunk should have at least (distribution-spec 1.1, "Pushing a blob in chunks").
@@ -28,16 +32,16 @@ pub async fn begin(call: &Call, name: &RepositoryName, body: Body) -> Result<Res
     if let Some(mounted) = mounts::mount(call, name).await? {
         return Ok(mounted);
     }
+    let (registry, open) = (call.server.registry(), &call.server.inner.open_uploads);
+    let (actor, most) = (call.caller.identity.to_string(), call.server.settings().limits.open_uploads);
     if let Some(digest) = digest(call)? {
+        let _coming = open.admit_whole(&actor, most.saturating_mul(WHOLE))?;
         let length = content_length(&call.parts.headers);
-        let registry = call.server.registry();
         registry.put_blob(name, &digest, length, stream(body), &call.author()).await?;
         return Ok(created(name, &digest));
     }
     let algorithm = algorithm(call)?;
-    let (registry, open) = (call.server.registry(), &call.server.inner.open_uploads);
-    let actor = call.caller.identity.to_string();
-    open.admit(registry, &actor, call.server.settings().limits.open_uploads).await?;
+    open.admit(registry, &actor, most).await?;
     let upload = registry.begin_upload_for(name, &actor, algorithm).await?;
     open.began(&actor, upload.id());
     let mut response = accepted(StatusCode::ACCEPTED, name, &upload);

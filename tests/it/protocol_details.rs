@@ -179,6 +179,15 @@ async fn a_blob_is_mounted_without_from_only_out_of_what_the_caller_may_pull() {
         assert_eq!(world.status("dev", Method::HEAD, &format!("/v2/team/other/blobs/{hidden}")).await, 404);
         assert_eq!(mount(&world, "guest", &near, "").await, 403);
         assert_eq!(mount(&world, "root", &hidden, "").await, 201);
+        // Admins need a link too, and where they say from where, there.
+        for query in ["", "&from=does/not-exist", "&from=team/app"] {
+            assert_eq!(mount(&world, "root", &gone, query).await, 202, "{query}");
+        }
+        assert_eq!(mount(&world, "root", &open, "&from=secret/app").await, 202);
+        for query in ["&from=open/app", "&from=team/other", ""] {
+            assert_eq!(mount(&world, "root", &open, query).await, 201, "{query}");
+        }
+        assert_eq!(world.status("root", Method::GET, &format!("/v2/team/other/blobs/{gone}")).await, 404);
     }
 }
 

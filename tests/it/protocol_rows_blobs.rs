@@ -175,7 +175,11 @@ fn chunks() -> Vec<Row> {
         row(section, "the last one closes", PUT, "{at}?digest={digits}", 201)
             .with("content-range", "7-9")
             .sends_part("digits", 7..10),
-        row(section, "what was closed goes on no more", PATCH, "{at}", 416).sends_part("digits", 0..1),
+        row(section, "what was closed goes on no more", PATCH, "{at}", 404).sends_part("digits", 0..1),
+        row(section, "nor is it asked for", GET, "{at}", 404).for_members(),
+        row(section, "nor cancelled", DELETE, "{at}", 404),
+        row(section, "nor closed as something else", PUT, "{at}?digest={none}", 404),
+        row(section, "who closes it again is told that it is there", PUT, "{at}?digest={digits}", 201),
     ]
 }
 

@@ -92,7 +92,7 @@ async fn what_another_replica_has_not_yet_synced_is_synced_before_it_is_answered
     for (part, before, slowly, act) in [
         ("_links/", &[][..], PUSH, PUSH),
         ("blobs/sha256/", &[][..], PUSH, PUSH),
-        ("blobs/sha256/", &[][..], PUSH, Act::MountFromAnywhere("other/app", BLOB)),
+        ("_links/", &[][..], PUSH, Act::MountFromAnywhere("other/app", BLOB)),
         ("_tags/", &[PUSH][..], MANIFEST, MANIFEST),
         ("_manifests/", &[PUSH][..], MANIFEST, MANIFEST),
         ("catalog/", &[PUSH][..], MANIFEST, MANIFEST),

@@ -180,7 +180,7 @@ async fn the_hint_of_a_referrer_that_never_came_goes_once_it_cannot_come_any_mor
     registry.store().put_new(&hint, "{}".into(), Durability::Durable).await.unwrap();
     run(registry, NOW, false).await;
     assert_eq!(registry.all_hints(&repository).await.unwrap().len(), 1, "it may land yet");
-    ticket.settle();
+    ticket.settle(&Ok(()));
     settled(registry).await;
     run(registry, NOW, false).await;
     assert_eq!(registry.all_hints(&repository).await.unwrap(), []);

@@ -10,7 +10,7 @@ use super::cursor::{Cursor, Durable, Position, is_number, is_origin};
 use super::{Record, UNSETTLED_MILLIS};
 use crate::registry::register::{is_torn, to_json};
 use crate::registry::{RegistryError, Result, layout, layout::Register, nonce, versions};
-use crate::store::{Durability, PutNew, Store};
+use crate::store::{Child, Durability, PutNew, Store};
 
 /// What was read.
 #[derive(Debug, Clone, Default)]
@@ -71,11 +71,24 @@ pub async fn read(store: &Store, identity: &str, cursor: Option<&Cursor>, now: u
     Ok(result)
 }
 
-/// The origins that have records.
+/// How many names are listed at a time: an origin's log has as many records as a busy week has writes.
+const PAGE: usize = 1_000;
+
+/// How many names are looked at for a log's first record.
+const PASSED: usize = 16;
+
+/// The origins that have records: as many as processes were started in the week for which records are kept.
 pub async fn origins(store: &Store) -> Result<Vec<String>> {
-    let children = store.children(&layout::journal(), None, usize::MAX).await?;
-    let names = children.into_iter().filter(|child| child.is_directory).map(|child| child.name);
-    Ok(names.filter(|name| is_origin(name)).collect())
+    let (mut origins, mut after) = (Vec::new(), None);
+    loop {
+        let children = store.children(&layout::journal(), after.as_deref(), PAGE).await?;
+        after = children.last().filter(|_| children.len() == PAGE).map(Child::as_start);
+        let names = children.into_iter().filter(|child| child.is_directory).map(|child| child.name);
+        origins.extend(names.filter(|name| is_origin(name)));
+        if after.is_none() {
+            return Ok(origins);
+        }
+    }
 }
 
 /// A part of one origin's log.
@@ -145,7 +158,7 @@ async fn read_on(store: &Store, origin: &str, position: &Position) -> Result<Log
     }
     if position.seen == 0 {
         // The beginning may have been trimmed.
-        log.seen = numbers(store, origin).await?.first().map_or(0, |first| first - 1);
+        log.seen = first(store, origin).await?.map_or(0, |first| first - 1);
     }
     while let Some(record) = record(store, origin, log.seen + 1).await? {
         log.seen += 1;
@@ -156,9 +169,9 @@ async fn read_on(store: &Store, origin: &str, position: &Position) -> Result<Log
 
 /// The last hour of a log: all that can be unsettled.
 async fn read_end(store: &Store, origin: &str, now: u64) -> Result<Log> {
-    let numbers = numbers(store, origin).await?;
-    let mut log = Log { seen: numbers.last().copied().unwrap_or_default(), ..Log::default() };
-    for number in numbers.into_iter().rev() {
+    let Some((first, last)) = ends(store, origin).await? else { return Ok(Log::default()) };
+    let mut log = Log { seen: last, ..Log::default() };
+    for number in (first..=last).rev() {
         let Some(record) = record(store, origin, number).await? else { continue };
         let old = record.at.saturating_add(UNSETTLED_MILLIS) < now;
         log.new.push((number, record));
@@ -170,11 +183,47 @@ async fn read_end(store: &Store, origin: &str, now: u64) -> Result<Log> {
     Ok(log)
 }
 
-async fn numbers(store: &Store, origin: &str) -> Result<Vec<u64>> {
+/// The first record of a log: those before it were trimmed.
+async fn first(store: &Store, origin: &str) -> Result<Option<u64>> {
     let directory = layout::journal().join(origin);
-    let children = store.children(&directory, None, usize::MAX).await?;
-    let numbers = children.iter().filter_map(|child| u64::from_str_radix(&child.name, 16).ok());
-    Ok(numbers.filter(|number| *number > 0 && is_number(*number)).collect())
+    let mut after: Option<String> = None;
+    loop {
+        // Whatever somebody laid there is passed over.
+        let children = store.children(&directory, after.as_deref(), PASSED).await?;
+        let number = |child: &Child| u64::from_str_radix(&child.name, 16).ok();
+        let mut numbers = children.iter().filter_map(number);
+        if let Some(first) = numbers.find(|number| *number > 0 && is_number(*number)) {
+            return Ok(Some(first));
+        }
+        match children.last() {
+            Some(last) if children.len() == PASSED => after = Some(last.as_start()),
+            Some(_) | None => return Ok(None),
+        }
+    }
+}
+
+/// The first and the last record of a log, by a listing and some looks: logs are dense, whatever their length.
+async fn ends(store: &Store, origin: &str) -> Result<Option<(u64, u64)>> {
+    let Some(first) = first(store, origin).await? else { return Ok(None) };
+    let is_there = async |number| {
+        if !is_number(number) {
+            return Ok(false);
+        }
+        store.head(&layout::journal_record(origin, number)).await.map(|meta| meta.is_some())
+    };
+    let (mut last, mut step) = (first, 1);
+    while is_there(last + step).await? {
+        last += step;
+        step *= 2;
+    }
+    // Between the last one that was found and the one that was not.
+    while step > 1 {
+        step /= 2;
+        if is_there(last + step).await? {
+            last += step;
+        }
+    }
+    Ok(Some((first, last)))
 }
 
 /// Whether the cursor has seen what is not there, and was not trimmed.
@@ -202,7 +251,7 @@ async fn floor(store: &Store) -> Result<u64> {
 /// Closes every origin by claiming its next number: a writer that comes later takes a new one, and looks at the hold.
 pub async fn claim_all(store: &Store, now: u64) -> Result<()> {
     for origin in origins(store).await? {
-        let mut next = numbers(store, &origin).await?.last().map_or(1, |last| last + 1);
+        let mut next = ends(store, &origin).await?.map_or(1, |(_, last)| last + 1);
         let claim = Record { at: now, names: Vec::new(), settles: Vec::new(), nonce: nonce() };
         let value = to_json(&claim);
         while let PutNew::Exists(_) =
@@ -214,24 +263,24 @@ pub async fn claim_all(store: &Store, now: u64) -> Result<()> {
     Ok(())
 }
 
-/// Removes records from before `before` (milliseconds since the epoch), having published that as the floor.
+/// Removes records from before `before` (milliseconds since the epoch), having published that as the floor. Each log is
+/// followed by its numbers up to the first young record: nothing is kept of it.
 pub async fn trim(store: &Store, before: u64) -> Result<u64> {
-    let mut old = Vec::new();
+    let (mut trimmed, mut published) = (0, false);
     for origin in origins(store).await? {
-        for number in numbers(store, &origin).await? {
-            match record(store, &origin, number).await? {
-                Some(record) if record.at < before => old.push(layout::journal_record(&origin, number)),
-                Some(_) | None => break,
+        let Some(first) = first(store, &origin).await? else { continue };
+        for number in first.. {
+            if record(store, &origin, number).await?.is_none_or(|record| record.at >= before) {
+                break;
             }
+            if !published {
+                let value = Bytes::from(before.to_string());
+                versions::append(store, &layout::journal_floor(), Durability::Durable, |_| value.clone()).await?;
+                published = true;
+            }
+            store.delete(&layout::journal_record(&origin, number)).await?;
+            trimmed += 1;
         }
     }
-    if old.is_empty() {
-        return Ok(0);
-    }
-    let value = Bytes::from(before.to_string());
-    versions::append(store, &layout::journal_floor(), Durability::Durable, |_| value.clone()).await?;
-    for key in &old {
-        store.delete(key).await?;
-    }
-    Ok(old.len() as u64)
+    Ok(trimmed)
 }

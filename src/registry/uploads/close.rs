@@ -5,10 +5,10 @@
 
 use futures::TryStreamExt as _;
 
-use super::{Body, Part, Step, Upload, end_of};
+use super::{Body, Done, GivenUp, MOST_PARTS, Part, Upload, end_of, step};
 use crate::oci::{Digest, Hasher, RepositoryName};
-use crate::registry::register::Author;
-use crate::registry::{Registry, RegistryError, Result, layout, nonce};
+use crate::registry::register::{Author, is_torn};
+use crate::registry::{Registry, RegistryError, Result, layout, nonce, versions};
 use crate::store::{Durability, Key};
 
 impl Registry {
@@ -26,11 +26,12 @@ impl Registry {
         if let Some(size) = self.link_closed(upload, digest, author).await? {
             return Ok(size);
         }
+        upload.require_open()?;
         match self.try_close(upload, at, length, body, digest, author).await {
             Ok(size) => Ok(size),
             Err(RegistryError::Body(error)) => Err(RegistryError::Body(error)),
             // Another close may have come to its end meanwhile, and have taken the parts away.
-            Err(error) => match self.upload(&upload.repository, &upload.id, &upload.actor).await {
+            Err(error) => match self.upload(&upload.stands.repository, &upload.id, &upload.stands.actor).await {
                 Ok(again) => self.link_closed(&again, digest, author).await?.ok_or(error),
                 Err(_) => Err(error),
             },
@@ -39,8 +40,8 @@ impl Registry {
 
     /// The size of an upload that was closed under this digest, linked once more.
     async fn link_closed(&self, upload: &Upload, digest: &Digest, author: &Author) -> Result<Option<u64>> {
-        let Some((_, size)) = upload.closed.as_ref().filter(|(closed, _)| closed == digest) else { return Ok(None) };
-        Ok(self.link_blob(&upload.repository, digest, *size, author).await?.then_some(*size))
+        let Some((_, size)) = upload.closed().filter(|(closed, _)| *closed == digest) else { return Ok(None) };
+        Ok(self.link_blob(&upload.stands.repository, digest, size, author).await?.then_some(size))
     }
 
     async fn try_close(
@@ -56,18 +57,48 @@ impl Registry {
         if brought.outcome.is_err() {
             return self.land_brought(upload, brought).await.map(|upload| upload.size());
         }
-        let mut parts = if brought.begins_again { Vec::new() } else { upload.parts.clone() };
-        parts.extend(brought.part.clone());
+        let mut parts = if brought.reset.is_some() { Vec::new() } else { self.parts(upload).await? };
+        let last = brought.part.take().map(|(part, _)| part);
+        let is_whole = last.clone().is_none_or(|part| add(&mut parts, part));
         let hasher = brought.hasher.take();
-        let published = self.publish_parts(upload, &parts, hasher, digest, author).await;
-        if let (Err(_), Some(part)) = (&published, &brought.part) {
+        let published = if is_whole {
+            self.publish_parts(upload, &parts, hasher, digest, author).await
+        } else {
+            Err(RegistryError::UploadUnknown(upload.id.clone()))
+        };
+        brought.file.forget();
+        if let (Err(_), Some(part)) = (&published, &last) {
             // It was never landed: whoever tries again sends it again.
-            self.discard(&layout::upload_part(&upload.id, &part.nonce)).await;
+            self.discard(&part.key(upload)).await;
         }
         published?;
         let size = end_of(&parts);
-        self.end_upload(&upload.id, &Step::Close { digest: digest.clone(), size }).await?;
+        self.end_upload(upload, Done::Close { digest: digest.clone(), size }).await?;
         Ok(size)
+    }
+
+    /// The parts that count, in their order. Where a record between them is missing or torn, a power cut took it, and the
+    /// upload is unknown.
+    async fn parts(&self, upload: &Upload) -> Result<Vec<Part>> {
+        let unknown = || RegistryError::UploadUnknown(upload.id.clone());
+        let mut parts = Vec::new();
+        // There are never many more: whatever a record says.
+        let from = upload.stands.from.max(upload.version.saturating_sub(2 * MOST_PARTS));
+        for number in from..=upload.version {
+            let done = if number == upload.version {
+                upload.done.clone()
+            } else {
+                let key = layout::upload(&upload.id).join(versions::name(number));
+                let value = self.inner.store.read(&key).await?.filter(|value| !is_torn(value)).ok_or_else(unknown)?;
+                step(&upload.id, &value)?.done
+            };
+            if let Done::Part(part) = done
+                && !add(&mut parts, part)
+            {
+                return Err(unknown());
+            }
+        }
+        if end_of(&parts) == upload.size() { Ok(parts) } else { Err(unknown()) }
     }
 
     async fn publish_parts(
@@ -78,27 +109,36 @@ impl Registry {
         digest: &Digest,
         author: &Author,
     ) -> Result<()> {
-        let whole = self.assemble(upload, parts, digest, hasher).await?;
+        let (whole, mut copy) = self.assemble(upload, parts, digest, hasher).await?;
         // The bytes may be condemned, or the link deleted, between publishing and linking: once more, then.
         loop {
             self.publish(&whole, digest).await?;
-            if self.link_blob(&upload.repository, digest, end_of(parts), author).await? {
+            if self.link_blob(&upload.stands.repository, digest, end_of(parts), author).await? {
+                // It goes with the parts.
+                copy.forget();
                 return Ok(());
             }
         }
     }
 
-    /// One file with all the bytes, verified.
-    async fn assemble(&self, upload: &Upload, parts: &[Part], digest: &Digest, hasher: Option<Hasher>) -> Result<Key> {
+    /// One file with all the bytes, verified; and what clears it away if it is a copy.
+    async fn assemble(
+        &self,
+        upload: &Upload,
+        parts: &[Part],
+        digest: &Digest,
+        hasher: Option<Hasher>,
+    ) -> Result<(Key, GivenUp)> {
         match (parts, hasher) {
-            ([part], Some(hasher)) => {
+            // What was copied was read, and is read once more: what was hashed is what came.
+            ([part], Some(hasher)) if part.copied.is_none() => {
                 verify(digest, hasher.finish())?;
-                let key = layout::upload_part(&upload.id, &part.nonce);
+                let key = part.key(upload);
                 let there = self.inner.store.head(&key).await?.map_or(0, |meta| meta.size);
                 if there != part.length {
                     return Err(RegistryError::SizeInvalid { expected: part.length, received: there });
                 }
-                Ok(key)
+                Ok((key, GivenUp::nothing()))
             }
             (parts, hasher) => self.concatenate(upload, parts, digest, hasher).await,
         }
@@ -110,16 +150,18 @@ impl Registry {
         parts: &[Part],
         digest: &Digest,
         known: Option<Hasher>,
-    ) -> Result<Key> {
+    ) -> Result<(Key, GivenUp)> {
         if let Some(hasher) = known {
             verify(digest, hasher.finish())?;
         }
         let whole = layout::upload_part(&upload.id, &nonce());
+        let mut copy = GivenUp::file(self, whole.clone());
         let copied = self.copy_parts(upload, parts, digest, &whole).await;
         if copied.is_err() {
+            copy.forget();
             self.discard(&whole).await;
         }
-        copied.map(|()| whole)
+        copied.map(|()| (whole, copy))
     }
 
     /// Writes the parts to one file, and verifies what was read.
@@ -127,7 +169,7 @@ impl Registry {
         let mut writer = self.inner.store.temporary(whole).await?;
         let mut hasher = Hasher::new(digest.algorithm());
         for part in parts {
-            let key = layout::upload_part(&upload.id, &part.nonce);
+            let key = part.key(upload);
             let unknown = || RegistryError::UploadUnknown(upload.id.clone());
             let object = self.inner.store.open(&key).await?.ok_or_else(unknown)?;
             if object.meta.size != part.length {
@@ -154,13 +196,28 @@ impl Registry {
         author: &Author,
     ) -> Result<u64> {
         let upload = self.begin_upload_for(repository, &author.actor, digest.algorithm()).await?;
+        let mut given_up = GivenUp::upload(self, &upload);
         let closed = self.close(&upload, Some(0), length, body, digest, author).await;
         if closed.is_err() {
             // Nobody knows its id: it cannot be continued.
             self.cancel(&upload).await?;
         }
+        given_up.forget();
         closed
     }
+}
+
+/// Adds a part to those before it, in place of those that are in it. False where it does not go on where they end: a power
+/// cut has taken a record between them, or the store is damaged.
+fn add(parts: &mut Vec<Part>, part: Part) -> bool {
+    while parts.last().is_some_and(|last| last.offset >= part.offset) {
+        parts.pop();
+    }
+    let fits = part.offset == end_of(parts) && part.is_sound();
+    if fits {
+        parts.push(part);
+    }
+    fits
 }
 
 fn verify(expected: &Digest, actual: Digest) -> Result<()> {

@@ -11,7 +11,7 @@ pub(super) fn documented(code: ErrorCode) -> (&'static [u16], &'static str) {
         ErrorCode::BlobUnknown => (&[404], "the repository has no such blob"),
         ErrorCode::BlobUploadInvalid => (
             &[400, 408, 416],
-            "a part of an upload that breaks off, does not fit its Content-Range, comes too slowly (408), or does not begin \
+            "a part of an upload that breaks off, is one of more than 10,000, does not fit its Content-Range, comes too slowly (408), or does not begin \
              where the last one ended (416: `Range` says how far it came, `Location` where to go on)",
         ),
         ErrorCode::BlobUploadUnknown => {
@@ -55,7 +55,9 @@ pub(super) fn documented(code: ErrorCode) -> (&'static [u16], &'static str) {
             "a collection holds the store read-only, the store does not answer, or could not be looked at for 30 s (503: \
              `Retry-After`); it is full (507: writes only)",
         ),
-        ErrorCode::Unknown => (&[500], "a defect, or a store that fails: the log says more under the request's id"),
+        ErrorCode::Unknown => {
+            (&[500], "a defect, or a store that fails or has damaged bytes: the log says more under the request's id")
+        }
     }
 }
 

@@ -1,0 +1,113 @@
+//! What must not grow with what there is.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{author, body, push_image, repository};
+use crate::clock::System;
+use crate::oci::Digest;
+use crate::registry::register::to_json;
+use crate::registry::{Registry, RegistryError, journal, layout};
+use crate::store::faulty::{FaultyStore, Operation};
+use crate::store::{Backend as _, Durability, memory::MemoryStore};
+
+/// A registry, and how often its store is asked.
+async fn counted(operation: Operation) -> (Registry, FaultyStore, Arc<AtomicUsize>) {
+    let count = Arc::<AtomicUsize>::default();
+    let counting = Arc::clone(&count);
+    let store = FaultyStore::new(Arc::new(MemoryStore::default()), move |asked, _| {
+        counting.fetch_add(usize::from(asked == operation), Ordering::Relaxed);
+        true
+    });
+    (Registry::open(Arc::new(store.clone()), Arc::new(System)).await.unwrap(), store, count)
+}
+
+#[tokio::test]
+async fn a_long_journal_is_trimmed_and_read_without_a_list_of_it() {
+    let (registry, store, _) = counted(Operation::Read).await;
+    let write = async |number: u64, at: u64| {
+        let record = serde_json::json!({ "at": at, "nonce": "n" });
+        let key = layout::journal_record("0123456789abcdef", number);
+        store.put_new(&key, to_json(&record), Durability::Durable).await.unwrap();
+    };
+    let now = registry.clock().now_millis();
+    for number in 1..=5_000 {
+        write(number, if number <= 30 { 7 } else { now }).await;
+    }
+    assert_eq!(journal::trim(registry.store(), 1_000).await.unwrap(), 30);
+    let read = journal::read(registry.store(), &registry.identity().identity, None, now).await.unwrap();
+    assert_eq!(read.cursor.origins["0123456789abcdef"].seen, 5_000);
+    registry.sweep().await.unwrap();
+    assert!(store.longest_listing() <= 1_000, "{}", store.longest_listing());
+}
+
+#[tokio::test]
+async fn many_leftovers_are_swept_without_a_list_of_them() {
+    let (registry, store, _) = counted(Operation::Read).await;
+    for number in 0..2_500 {
+        let key = layout::temporaries().join(number);
+        store.put_new(&key, Bytes::new(), Durability::Volatile).await.unwrap();
+    }
+    store.advance(Duration::from_hours(2));
+    assert_eq!(registry.sweep().await.unwrap().temporaries, 2_500);
+    assert!(store.longest_listing() <= 1_000, "{}", store.longest_listing());
+}
+
+#[tokio::test]
+async fn the_hundredth_small_chunk_costs_what_the_second_does() {
+    let (registry, _, reads) = counted(Operation::Read).await;
+    let name = repository("a");
+    let id = registry.begin_upload(&name, "me").await.unwrap().id().to_owned();
+    let mut costs = Vec::new();
+    for _ in 0..100 {
+        reads.store(0, Ordering::Relaxed);
+        let upload = registry.upload(&name, &id, "me").await.unwrap();
+        registry.append(&upload, Some(upload.size()), Some(1), body(b"x")).await.unwrap();
+        costs.push(reads.load(Ordering::Relaxed));
+    }
+    assert_eq!(costs[99], costs[1], "{costs:?}");
+    let children = registry.store().children(&layout::upload(&id), None, usize::MAX).await.unwrap();
+    let parts = children.iter().filter(|child| layout::is_upload_part(&child.name)).count();
+    assert!(parts <= 2, "small chunks are put together as they come");
+    let digest = Digest::sha256("x".repeat(100).as_bytes());
+    let upload = registry.upload(&name, &id, "me").await.unwrap();
+    assert_eq!(registry.close(&upload, None, None, body(b""), &digest, &author()).await.unwrap(), 100);
+}
+
+#[tokio::test]
+async fn an_upload_has_only_so_many_parts_and_can_be_closed_then() {
+    let (registry, ..) = counted(Operation::Read).await;
+    let name = repository("a");
+    let id = registry.begin_upload(&name, "me").await.unwrap().id().to_owned();
+    let mut size = 0;
+    let refused = loop {
+        let upload = registry.upload(&name, &id, "me").await.unwrap();
+        match registry.append(&upload, None, None, body(b"x")).await {
+            Ok(grown) => size = grown.size(),
+            Err(error) => break error,
+        }
+        assert!(size < 1_000, "there is no end to it");
+    };
+    assert!(!matches!(refused, RegistryError::Store(_) | RegistryError::UploadUnknown(_)), "{refused:?}");
+    let digest = Digest::sha256("x".repeat(usize::try_from(size).unwrap()).as_bytes());
+    let upload = registry.upload(&name, &id, "me").await.unwrap();
+    assert_eq!(registry.close(&upload, None, None, body(b""), &digest, &author()).await.unwrap(), size);
+}
+
+/// Pages of tags of which most have ended go on behind what was looked at.
+#[tokio::test]
+async fn a_digest_is_deleted_with_two_looks_at_each_tag() {
+    let (registry, _, listings) = counted(Operation::Children).await;
+    let name = repository("a");
+    let digest = push_image(&registry, &name, "v1", b"layer").await;
+    for number in 0..50 {
+        push_image(&registry, &name, &format!("other{number}"), b"another layer").await;
+    }
+    listings.store(0, Ordering::Relaxed);
+    registry.delete_manifest(&name, &digest, &author()).await.unwrap();
+    let listings = listings.load(Ordering::Relaxed);
+    assert!(listings < 2 * 51 + 20, "{listings}");
+}
