@@ -16,6 +16,7 @@ pub mod fault;
 pub mod forwarded;
 pub mod gate;
 mod hashing;
+mod held;
 mod inbound;
 pub mod internal;
 pub mod journal;

@@ -38,7 +38,11 @@ impl ByteRanges {
     /// Resolves a `Range` header against a content of `length` bytes. Ranges that touch or overlap become one; of
     /// several, those that lie outside of the content are left out.
     pub fn resolve(header: &str, length: u64) -> Result<Self, RangeError> {
-        let specs = header.trim().strip_prefix("bytes=").ok_or(RangeError::Ignored)?;
+        let (unit, specs) = header.trim().split_once('=').ok_or(RangeError::Ignored)?;
+        // Units are told apart without regard to case (RFC 9110, section 14.1).
+        if !unit.eq_ignore_ascii_case("bytes") {
+            return Err(RangeError::Ignored);
+        }
         if !specs.contains(',') {
             return Ok(Self(vec![ByteRange::resolve_one(specs, length)?]));
         }
@@ -168,6 +172,7 @@ mod tests {
         check("bytes=-3", 10, Ok(&[(7, 9)]));
         check("bytes=-30", 10, Ok(&[(0, 9)]));
         check("bytes=8-100", 10, Ok(&[(8, 9)]));
+        check("BYTES=0-4", 10, Ok(&[(0, 4)]));
         for unsatisfiable in ["bytes=10-", "bytes=500-0", "bytes=-0"] {
             check(unsatisfiable, 10, Err(RangeError::Unsatisfiable));
         }

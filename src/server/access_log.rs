@@ -1,9 +1,15 @@
 //! The access log: one line a request, when its answer has gone out or its client has hung up.
 //!
+//! An answer in pieces is logged by whoever sends the last of it: its body, or the connection that still has spans of its
+//! file. `sent` is what of a span the socket took, and what of other bodies was handed to the connection.
+//!
 //! Of what clients send there is their method, path and agent; no query (it may carry a state of its own), no
 //! credentials, no bodies. The id is that of the answer's `X-Request-Id` and of an error's body.
 
+use std::error::Error;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -13,12 +19,68 @@ use axum::response::Response;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
 use super::connection::{Answering, Meter};
+use super::fault::chain;
 use super::inbound::Rest;
 use super::metrics::Flight;
+use super::spans::is_placeholder;
 
-/// Marks an answer whose body goes out in pieces: what comes of it is known later.
-#[derive(Debug, Clone, Copy)]
-pub struct InPieces;
+/// An answer whose body goes out in pieces: what comes of it is known when the last who has this drops it.
+#[derive(Debug, Clone, Default)]
+pub struct InPieces(Arc<Pieces>);
+
+#[derive(Debug, Default)]
+struct Pieces {
+    sent: AtomicU64,
+    failed: OnceLock<String>,
+    begun: Mutex<Option<Begun>>,
+}
+
+/// An answer whose head is known.
+#[derive(Debug)]
+struct Begun {
+    line: Line,
+    status: StatusCode,
+    head: Duration,
+    expected: Option<u64>,
+    _answering: Option<Answering>,
+}
+
+impl InPieces {
+    /// So many bytes more have gone out.
+    pub fn sent(&self, bytes: u64) {
+        self.0.sent.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// It cannot be sent, for a reason of ours.
+    pub fn failed(&self, error: &(dyn Error + 'static)) {
+        // The first reason is the one.
+        let _ = self.0.failed.set(chain(error));
+    }
+}
+
+impl Drop for Pieces {
+    fn drop(&mut self) {
+        let Some(begun) = self.begun.get_mut().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        let sent = self.sent.load(Ordering::Relaxed);
+        let outcome = match self.failed.get() {
+            Some(why) => Outcome::Failed(why),
+            None if begun.expected.is_none_or(|expected| sent >= expected) => Outcome::Served,
+            None => Outcome::InPart,
+        };
+        begun.line.log(begun.status, begun.head, sent, outcome);
+    }
+}
+
+/// What came of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome<'a> {
+    /// All of it went out.
+    Served,
+    /// A client that hangs up is normal: containerd opens `bytes=N-` and takes as much as it needs.
+    InPart,
+    /// The registry could not go on.
+    Failed(&'a str),
+}
 
 /// A request, as it will be logged.
 #[derive(Debug)]
@@ -45,61 +107,56 @@ impl Line {
     /// Logs the answer: at once where all of it is at hand, else when its last piece has been taken.
     pub fn answered(self, response: Response, meter: Option<&Meter>) -> Response {
         let (status, head) = (response.status(), self.started.elapsed());
-        if response.extensions().get::<InPieces>().is_none() {
+        let mut response = response;
+        let Some(pieces) = response.extensions_mut().remove::<InPieces>() else {
             let is_head = self.method == Method::HEAD;
             let sent = response.body().size_hint().exact().filter(|_| !is_head).unwrap_or_default();
-            self.log(status, head, sent, true);
+            self.log(status, head, sent, Outcome::Served);
             return response;
-        }
+        };
         let expected =
             response.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        let answering = meter.map(Meter::answering);
-        response.map(|body| {
-            Body::new(Logged { body, line: Some(self), status, head, sent: 0, expected, _answering: answering })
-        })
+        let begun = Begun { line: self, status, head, expected, _answering: meter.map(Meter::answering) };
+        *pieces.0.begun.lock().unwrap_or_else(PoisonError::into_inner) = Some(begun);
+        response.map(|body| Body::new(Logged { body, pieces }))
     }
 
-    /// A client that hangs up is normal: containerd opens `bytes=N-` and takes as much as it needs.
-    fn log(&self, status: StatusCode, head: Duration, sent: u64, complete: bool) {
+    fn log(&self, status: StatusCode, head: Duration, sent: u64, outcome: Outcome<'_>) {
         let agent = self.agent.as_ref().and_then(|agent| agent.to_str().ok()).unwrap_or_default();
         let received = self.body.as_ref().map_or(0, Rest::received);
         self.flight.count(received, sent);
-        tracing::info!(
-            target: "regatta::access",
-            method = %self.method,
-            path = self.uri.path(),
-            status = status.as_u16(),
-            ms = head.as_secs_f64() * 1e3,
-            total_ms = self.started.elapsed().as_secs_f64() * 1e3,
-            received,
-            sent,
-            client = %self.client,
-            agent,
-            id = self.id,
-            "{}", if complete { "served" } else { "served in part: the client had enough" }
-        );
+        macro_rules! line {
+            ($level:ident, $message:expr $(, $field:ident)?) => {
+                tracing::$level!(
+                    target: "regatta::access",
+                    method = %self.method,
+                    path = self.uri.path(),
+                    status = status.as_u16(),
+                    ms = head.as_secs_f64() * 1e3,
+                    total_ms = self.started.elapsed().as_secs_f64() * 1e3,
+                    received,
+                    sent,
+                    client = %self.client,
+                    agent,
+                    id = self.id,
+                    $($field,)?
+                    $message
+                )
+            };
+        }
+        match outcome {
+            Outcome::Served => line!(info, "served"),
+            Outcome::InPart => line!(info, "served in part: the client had enough"),
+            Outcome::Failed(error) => line!(error, "broke off: the registry could not go on", error),
+        }
     }
 }
 
-/// A body that says how much of it was taken when it is dropped.
+/// A body that counts what is taken of it.
 #[derive(Debug)]
 struct Logged {
     body: Body,
-    line: Option<Line>,
-    status: StatusCode,
-    head: Duration,
-    sent: u64,
-    expected: Option<u64>,
-    _answering: Option<Answering>,
-}
-
-impl Drop for Logged {
-    fn drop(&mut self) {
-        if let Some(line) = self.line.take() {
-            let complete = self.expected.is_none_or(|expected| self.sent >= expected);
-            line.log(self.status, self.head, self.sent, complete);
-        }
-    }
+    pieces: InPieces,
 }
 
 impl HttpBody for Logged {
@@ -110,11 +167,12 @@ impl HttpBody for Logged {
         let this = &mut *self;
         let polled = Pin::new(&mut this.body).poll_frame(cx);
         match &polled {
-            Poll::Ready(Some(Ok(frame))) => this.sent += frame.data_ref().map_or(0, Bytes::len) as u64,
-            Poll::Ready(Some(Err(error))) => {
-                let id = this.line.as_ref().map(|line| line.id.as_str()).unwrap_or_default();
-                tracing::error!(%error, id, "an answer broke off: its bytes could not be read");
+            Poll::Ready(Some(Ok(frame))) => {
+                // What stands for a file's bytes is counted when they go.
+                let data = frame.data_ref().filter(|data| !is_placeholder(data));
+                this.pieces.sent(data.map_or(0, Bytes::len) as u64);
             }
+            Poll::Ready(Some(Err(error))) => this.pieces.failed(error),
             Poll::Ready(None) | Poll::Pending => {}
         }
         polled

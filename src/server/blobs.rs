@@ -109,12 +109,13 @@ pub(super) fn content(call: &Call, object: Object, start: u64, length: u64) -> R
 fn in_pieces(call: &Call, object: Object, start: u64, length: u64) -> Response {
     let connection = call.parts.extensions.get::<Connection>();
     let spans = connection.and_then(|connection| connection.spans.as_ref());
+    let pieces = InPieces::default();
     let body = match (object.local_file(), spans.filter(|_| call.parts.version <= Version::HTTP_11)) {
-        (Some(file), Some(spans)) => spans.body(file.clone(), start, length),
+        (Some(file), Some(spans)) => spans.body(file.clone(), start, length, pieces.clone()),
         (Some(_) | None, _) => Body::from_stream(object.stream(start, length)),
     };
     let mut response = Response::new(body);
-    response.extensions_mut().insert(InPieces);
+    response.extensions_mut().insert(pieces);
     response
 }
 
@@ -161,8 +162,9 @@ fn etag(digest: &Digest) -> String {
 
 /// Whether the client has this very content already (RFC 9110, section 13.1.2).
 pub(super) fn is_unchanged(call: &Call, digest: &Digest) -> bool {
-    let Some(tags) = call.header(header::IF_NONE_MATCH) else { return false };
-    tags.split(',').map(|tag| tag.trim().trim_start_matches("W/")).any(|tag| tag == "*" || tag == etag(digest))
+    let lines = call.parts.headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|line| line.to_str().ok());
+    let mut tags = lines.flat_map(|line| line.split(',')).map(|tag| tag.trim().trim_start_matches("W/"));
+    tags.any(|tag| tag == "*" || tag == etag(digest))
 }
 
 /// 304, to be described as the 200 would be.

@@ -6,6 +6,9 @@
 //!
 //! Of heads that are large and not at their end there are only so many at a time: each is held until it is complete, and
 //! anybody may begin one.
+//!
+//! Whoever asks nothing is ended too: a connection without a whole head of a request soon after it was accepted or after
+//! the head began, one on which no request is open much later. Over HTTP/2 bytes alone say nothing: only requests count.
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -13,15 +16,20 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::limits::Rate;
+use super::limits::{Patience, Rate};
 use super::spans::Spans;
 
-/// A head that is larger than this needs room, in bytes.
-const LARGE_HEAD: usize = 16 * 1024;
+/// A head that is larger than this needs room, in bytes: what is read at first, 24 bytes that tell the version and hyper's
+/// buffer of 8 KiB, does not, for whole heads and their bodies come like that.
+const LARGE_HEAD: usize = 9 * 1024;
+
+/// How often connections are looked at, whether they have been idle for too long.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// How many of these there may be in this process.
 static LARGE_HEADS: Semaphore = Semaphore::const_new(256);
@@ -41,8 +49,17 @@ pub struct Connection {
 #[derive(Debug, Clone, Default)]
 pub struct Meter(Arc<Counts>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Counts {
+    /// When the connection was accepted; moments are milliseconds since then.
+    born: Instant,
+    /// Whether there was a request, and what it was spoken in.
+    has_asked: AtomicBool,
+    is_http2: AtomicBool,
+    /// The moment when the last request or answer came to its end.
+    quiet: AtomicU64,
+    /// The moment when what is in `head` began to come.
+    begun: AtomicU64,
     written: AtomicU64,
     /// Answers that are on their way in pieces.
     answers: AtomicUsize,
@@ -55,13 +72,79 @@ struct Counts {
     room: Mutex<Option<SemaphorePermit<'static>>>,
 }
 
+impl Default for Counts {
+    fn default() -> Self {
+        Self {
+            born: Instant::now(),
+            has_asked: AtomicBool::default(),
+            is_http2: AtomicBool::default(),
+            quiet: AtomicU64::default(),
+            begun: AtomicU64::default(),
+            written: AtomicU64::default(),
+            answers: AtomicUsize::default(),
+            is_full: AtomicBool::default(),
+            handled: AtomicUsize::default(),
+            head: AtomicUsize::default(),
+            room: Mutex::default(),
+        }
+    }
+}
+
+impl Counts {
+    fn now(&self) -> u64 {
+        u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// As it is at this moment, as far as time is concerned.
+    fn quietness(&self) -> Quietness {
+        Quietness {
+            is_busy: self.handled.load(Ordering::Relaxed) > 0
+                || self.answers.load(Ordering::Relaxed) > 0
+                || self.is_full.load(Ordering::Relaxed),
+            has_asked: self.has_asked.load(Ordering::Relaxed),
+            head: (self.head.load(Ordering::Relaxed) > 0 && !self.is_http2.load(Ordering::Relaxed))
+                .then(|| self.begun.load(Ordering::Relaxed)),
+            quiet: self.quiet.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// What is known of a connection between its requests. Moments are milliseconds since it was accepted.
+#[derive(Debug, Clone, Copy)]
+struct Quietness {
+    /// A request is handled, or an answer is on its way.
+    is_busy: bool,
+    has_asked: bool,
+    /// When a head began that is not complete.
+    head: Option<u64>,
+    /// When the last request came to its end.
+    quiet: u64,
+}
+
+impl Quietness {
+    /// The moment at which it is to end; none while it is busy.
+    fn ends(&self, patience: &Patience, is_pressed: bool) -> Option<u64> {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let idle = if is_pressed { patience.pressed } else { patience.idle };
+        match (self.is_busy, self.has_asked, self.head) {
+            (true, _, _) => None,
+            (false, false, _) => Some(millis(patience.head)),
+            // What came while another request was handled waited for that.
+            (false, true, Some(begun)) => Some(begun.max(self.quiet).saturating_add(millis(patience.head))),
+            (false, true, None) => Some(self.quiet.saturating_add(millis(idle))),
+        }
+    }
+}
+
 /// A request that is being handled, until this is dropped.
 #[derive(Debug)]
 pub struct Handling(Meter);
 
 impl Drop for Handling {
     fn drop(&mut self) {
-        self.0.0.handled.fetch_sub(1, Ordering::Relaxed);
+        let counts = &self.0.0;
+        counts.quiet.store(counts.now(), Ordering::Relaxed);
+        counts.handled.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -71,7 +154,9 @@ pub struct Answering(Meter);
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        self.0.0.answers.fetch_sub(1, Ordering::Relaxed);
+        let counts = &self.0.0;
+        counts.quiet.store(counts.now(), Ordering::Relaxed);
+        counts.answers.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -83,9 +168,11 @@ impl Meter {
     }
 
     /// A request's head is complete.
-    pub fn handling(&self) -> Handling {
-        let Counts { handled, head, room, .. } = &*self.0;
+    pub fn handling(&self, is_http2: bool) -> Handling {
+        let Counts { handled, head, room, has_asked, .. } = &*self.0;
         handled.fetch_add(1, Ordering::Relaxed);
+        has_asked.store(true, Ordering::Relaxed);
+        self.0.is_http2.store(is_http2, Ordering::Relaxed);
         if head.swap(0, Ordering::Relaxed) > LARGE_HEAD {
             *room.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
@@ -94,8 +181,18 @@ impl Meter {
 
     /// Bytes came; whether there is room for the head that they may belong to.
     fn came(&self, bytes: usize, heads: &'static Semaphore) -> bool {
-        let Counts { handled, head, room, .. } = &*self.0;
-        if handled.load(Ordering::Relaxed) > 0 || head.fetch_add(bytes, Ordering::Relaxed) + bytes <= LARGE_HEAD {
+        let counts = &*self.0;
+        let Counts { handled, answers, head, room, is_http2, .. } = counts;
+        // Who takes an answer over HTTP/2 says meanwhile how much more he takes.
+        let is_answered = is_http2.load(Ordering::Relaxed) && answers.load(Ordering::Relaxed) > 0;
+        if bytes == 0 || handled.load(Ordering::Relaxed) > 0 || is_answered {
+            return true;
+        }
+        let before = head.fetch_add(bytes, Ordering::Relaxed);
+        if before == 0 {
+            counts.begun.store(counts.now(), Ordering::Relaxed);
+        }
+        if before + bytes <= LARGE_HEAD {
             return true;
         }
         let mut room = room.lock().unwrap_or_else(PoisonError::into_inner);
@@ -106,7 +203,7 @@ impl Meter {
     }
 
     fn look(&self) -> Look {
-        let Counts { written, answers, is_full, handled: _, head: _, room: _ } = &*self.0;
+        let Counts { written, answers, is_full, .. } = &*self.0;
         Look {
             written: written.load(Ordering::Relaxed),
             is_waiting: answers.load(Ordering::Relaxed) > 0 || is_full.load(Ordering::Relaxed),
@@ -123,6 +220,35 @@ impl Meter {
                 return;
             }
             before = now;
+        }
+    }
+
+    /// Returns when no request came for too long, which is sooner where no more connections have room; whether there
+    /// was one before.
+    pub async fn idle(&self, patience: Patience, room: &Semaphore) -> bool {
+        loop {
+            let quietness = self.0.quietness();
+            let left = quietness
+                .ends(&patience, room.available_permits() == 0)
+                .map(|end| Duration::from_millis(end.saturating_sub(self.0.now())));
+            match left {
+                Some(Duration::ZERO) => return quietness.has_asked && quietness.head.is_none(),
+                Some(left) => tokio::time::sleep(left.min(LOOK)).await,
+                None => tokio::time::sleep(LOOK).await,
+            }
+        }
+    }
+
+    /// Returns when nothing has been asked or answered for so long.
+    pub async fn stays_quiet(&self, time: Duration) {
+        let patience = Patience { head: time, idle: time, pressed: time };
+        loop {
+            // From now on at the earliest.
+            tokio::time::sleep(time).await;
+            let end = self.0.quietness().ends(&patience, false);
+            if end.is_some_and(|end| end <= self.0.now()) {
+                return;
+            }
         }
     }
 }
@@ -228,15 +354,61 @@ mod tests {
         static HEADS: Semaphore = Semaphore::const_new(1);
         let (one, other) = (Meter::default(), Meter::default());
         assert!(one.came(LARGE_HEAD, &HEADS) && other.came(LARGE_HEAD, &HEADS), "small ones need no room");
+        // What hyper-util reads to tell the version, and what hyper reads first.
+        let first = Meter::default();
+        assert!(first.came(24, &HEADS) && first.came(8 * 1024, &HEADS) && HEADS.available_permits() == 1);
         assert!(one.came(1, &HEADS) && one.came(100, &HEADS));
         assert!(!other.came(1, &HEADS));
-        let handling = one.handling();
+        let handling = one.handling(false);
         assert!(other.came(1, &HEADS), "a complete one needs none");
         assert!(one.came(100 * LARGE_HEAD, &HEADS), "its body is no head");
         drop(handling);
         assert!(one.came(LARGE_HEAD, &HEADS) && !one.came(1, &HEADS), "the next one is");
         drop(other);
         assert!(one.came(1, &HEADS), "a connection that ends gives its room back");
+    }
+
+    /// Downloads over HTTP/2 took the room of heads, by the frames that say how much more is taken.
+    #[test]
+    fn who_takes_an_answer_over_http_2_needs_no_room_for_heads() {
+        static HEADS: Semaphore = Semaphore::const_new(0);
+        let meter = Meter::default();
+        let handling = meter.handling(true);
+        let answering = meter.answering();
+        drop(handling);
+        for _ in 0..1_000 {
+            assert!(meter.came(1_000, &HEADS));
+        }
+        drop(answering);
+        assert!(meter.came(LARGE_HEAD, &HEADS) && !meter.came(1, &HEADS));
+    }
+
+    #[test]
+    fn a_connection_ends_by_what_it_has_asked_and_begun() {
+        let seconds = Duration::from_secs;
+        let patience = Patience { head: seconds(15), idle: seconds(120), pressed: seconds(5) };
+        let check = |what, is_busy, has_asked, head: Option<u64>, expected: [Option<u64>; 2]| {
+            let quietness = Quietness { is_busy, has_asked, head, quiet: 100_000 };
+            assert_eq!([false, true].map(|pressed| quietness.ends(&patience, pressed)), expected, "{what}");
+        };
+        check("nothing came", false, false, None, [Some(15_000), Some(15_000)]);
+        check("half a head came", false, false, Some(14_000), [Some(15_000), Some(15_000)]);
+        check("between requests", false, true, None, [Some(220_000), Some(105_000)]);
+        check("half of the next head came", false, true, Some(150_000), [Some(165_000), Some(165_000)]);
+        check("it came while another was handled", false, true, Some(10), [Some(115_000), Some(115_000)]);
+        check("a request is handled", true, true, None, [None, None]);
+    }
+
+    #[test]
+    fn over_http_2_only_requests_count() {
+        static HEADS: Semaphore = Semaphore::const_new(1);
+        let meter = Meter::default();
+        drop(meter.handling(true));
+        assert!(meter.came(17, &HEADS), "a ping");
+        assert_eq!(meter.0.quietness().head, None);
+        drop(meter.handling(false));
+        assert!(meter.came(17, &HEADS));
+        assert!(meter.0.quietness().head.is_some());
     }
 
     #[test]

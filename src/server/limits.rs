@@ -16,6 +16,8 @@ pub struct Limits {
     pub drained_bytes: u64,
     /// And for how long.
     pub drained_for: Duration,
+    /// How long connections may be idle.
+    pub patience: Patience,
     /// How many connections a listener has at once; whoever comes later waits.
     pub connections: usize,
     /// How many uploads an identity may have open, as far as this process knows.
@@ -28,9 +30,28 @@ impl Default for Limits {
             least: Rate { bytes: 60 * 1024, within: Duration::from_mins(1) },
             drained_bytes: 256 * 1024,
             drained_for: Duration::from_secs(2),
+            patience: Patience::default(),
             connections: 10_000,
             open_uploads: 1_000,
         }
+    }
+}
+
+/// How long a connection may be open without a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// From its acceptance to the end of the first head, and from the beginning of a later head to its end.
+    pub head: Duration,
+    /// Between two requests. Longer than clients keep a connection that they do not use, or they find it ended under a
+    /// request: Go's keep it for 90 seconds.
+    pub idle: Duration,
+    /// Between two requests, while the listener has as many connections as it may, and others wait.
+    pub pressed: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { head: Duration::from_secs(15), idle: Duration::from_mins(2), pressed: Duration::from_secs(5) }
     }
 }
 

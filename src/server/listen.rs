@@ -1,31 +1,31 @@
 //! Listeners: accept, TLS where asked for, HTTP/1.1 and HTTP/2, and an end that lets requests finish.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
+use http::Version;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tower::Service as _;
 
 use super::connection::{Connection, Meter, Metered};
-use super::limits::{Limits, Rate};
+use super::held::{Holding, Limited};
+use super::limits::{Limits, Patience, Rate};
 use super::spans::SpanStream;
-
-/// How long a client may take for its TLS handshake, and for the head of a request.
-const PATIENCE: Duration = Duration::from_secs(15);
 
 /// How long a failing `accept` (no file descriptors) is left alone.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
@@ -37,11 +37,13 @@ const HEADERS: usize = 64 * 1024;
 /// A client of HTTP/2 that answers no ping is gone.
 const PING: Duration = Duration::from_secs(30);
 
-/// How many requests a client of HTTP/2 may have open on one connection.
-const STREAMS: u32 = 128;
+/// How many requests a client of HTTP/2 may have open on one connection: clients of registries have a handful.
+const STREAMS: u32 = 32;
 
-/// How much of an answer is held for a client of HTTP/2 that does not take it.
+/// How much of one answer is held for a client of HTTP/2 that does not take it; of all answers: [`super::held`].
 const HELD: usize = 64 * 1024;
+
+type Served = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
 /// A bound listener.
 #[derive(Debug)]
@@ -49,14 +51,26 @@ pub struct Listener {
     socket: TcpListener,
     tls: Option<Arc<ServerConfig>>,
     least: Rate,
+    patience: Patience,
+    most: Arc<Semaphore>,
+}
+
+/// What ends a connection from this side.
+#[derive(Debug, Clone)]
+struct Ends {
+    stop: CancellationToken,
+    least: Rate,
+    patience: Patience,
+    /// What is left of it says whether others wait.
     most: Arc<Semaphore>,
 }
 
 impl Listener {
     /// Binds an address.
     pub async fn bind(address: SocketAddr, tls: Option<Arc<ServerConfig>>) -> std::io::Result<Self> {
-        let Limits { least, connections, .. } = Limits::default();
-        Ok(Self { socket: TcpListener::bind(address).await?, tls, least, most: Arc::new(Semaphore::new(connections)) })
+        let Limits { least, patience, connections, .. } = Limits::default();
+        let most = Arc::new(Semaphore::new(connections));
+        Ok(Self { socket: TcpListener::bind(address).await?, tls, least, patience, most })
     }
 
     /// Ends connections whose readers take less than this.
@@ -66,7 +80,15 @@ impl Listener {
         self
     }
 
-    /// Has so many connections at once; who comes later waits until one ends.
+    /// Ends connections on which no request comes for so long.
+    #[must_use]
+    pub fn patient(mut self, patience: Patience) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Has so many connections at once; who comes later waits until one ends. Not so many an address: behind one may be
+    /// an ingress or a whole company. While somebody waits, idle connections end sooner.
     #[must_use]
     pub fn at_most(mut self, connections: usize) -> Self {
         self.most = Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS)));
@@ -80,14 +102,18 @@ impl Listener {
 
     /// Serves until `stop`; then lets open requests finish, for at most `grace`.
     pub async fn serve(self, router: Router, stop: CancellationToken, grace: Duration) {
-        let graceful = GracefulShutdown::new();
+        let open = TaskTracker::new();
+        let (least, patience, most) = (self.least, self.patience, Arc::clone(&self.most));
+        let ends = Ends { stop: stop.clone(), least, patience, most };
         loop {
             let accepted = tokio::select! {
                 accepted = self.accept() => accepted,
                 () = stop.cancelled() => break,
             };
             match accepted {
-                Ok((stream, peer, room)) => self.spawn(stream, (peer, room), router.clone(), &graceful),
+                Ok((stream, peer, room)) => {
+                    open.spawn(converse(stream, peer, room, self.tls.clone(), router.clone(), ends.clone()));
+                }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(ACCEPT_AGAIN).await;
@@ -95,7 +121,8 @@ impl Listener {
             }
         }
         drop(self.socket);
-        if tokio::time::timeout(grace, graceful.shutdown()).await.is_err() {
+        open.close();
+        if tokio::time::timeout(grace, open.wait()).await.is_err() {
             tracing::warn!(seconds = grace.as_secs(), "some requests were still open when the time was over");
         }
     }
@@ -106,55 +133,49 @@ impl Listener {
         let (stream, peer) = self.socket.accept().await?;
         Ok((stream, peer, room))
     }
+}
 
-    fn spawn(
-        &self,
-        stream: TcpStream,
-        (peer, room): (SocketAddr, Option<OwnedSemaphorePermit>),
-        router: Router,
-        graceful: &GracefulShutdown,
-    ) {
-        let watcher = graceful.watcher();
-        let (tls, least) = (self.tls.clone(), self.least);
-        // Without it the kernel waits for more before it sends the small answers.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%peer, %error, "TCP_NODELAY was not set");
+/// One connection, from its acceptance to its end.
+async fn converse(
+    stream: TcpStream,
+    peer: SocketAddr,
+    _room: Option<OwnedSemaphorePermit>,
+    tls: Option<Arc<ServerConfig>>,
+    router: Router,
+    ends: Ends,
+) {
+    // Without it the kernel waits for more before it sends the small answers.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%peer, %error, "TCP_NODELAY was not set");
+    }
+    let meter = Meter::default();
+    let served = match tls {
+        None => {
+            let (stream, spans) = SpanStream::new(stream);
+            let connection = Connection { peer, spans: Some(spans), meter };
+            serve_connection(stream, connection, router, &ends).await
         }
-        tokio::spawn(async move {
-            let _room = room;
-            let meter = Meter::default();
-            let served = match tls {
-                None => {
-                    let (stream, spans) = SpanStream::new(stream);
-                    let connection = Connection { peer, spans: Some(spans), meter };
-                    serve_connection(stream, connection, router, watcher, least).await
+        Some(config) => {
+            match tokio::time::timeout(ends.patience.head, TlsAcceptor::from(config).accept(stream)).await {
+                Ok(Ok(stream)) => {
+                    let connection = Connection { peer, spans: None, meter };
+                    serve_connection(stream, connection, router, &ends).await
                 }
-                Some(config) => match tokio::time::timeout(PATIENCE, TlsAcceptor::from(config).accept(stream)).await {
-                    Ok(Ok(stream)) => {
-                        let connection = Connection { peer, spans: None, meter };
-                        serve_connection(stream, connection, router, watcher, least).await
-                    }
-                    Ok(Err(error)) => Err(error.into()),
-                    Err(_) => Err("the TLS handshake took too long".into()),
-                },
-            };
-            if let Err(error) = served {
-                // Clients hang up as they like.
-                tracing::debug!(%peer, error, "a connection ended");
+                Ok(Err(error)) => Err(error.into()),
+                Err(_) => Err("the TLS handshake took too long".into()),
             }
-        });
+        }
+    };
+    if let Err(error) = served {
+        // Clients hang up as they like. What failed here is told by the line of its request.
+        tracing::debug!(%peer, error, "a connection ended");
     }
 }
 
-async fn serve_connection(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    connection: Connection,
-    router: Router,
-    watcher: Watcher,
-    least: Rate,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+fn builder() -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(HEADERS.max(8192) * 2);
+    // hyper's own deadline of a head begins with the wait for it, and ends idle connections with it: `Meter` has both.
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(None::<Duration>).max_buf_size(HEADERS.max(8192) * 2);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -162,24 +183,58 @@ async fn serve_connection(
         .max_concurrent_streams(STREAMS)
         .max_send_buf_size(HELD)
         .keep_alive_interval(PING);
+    builder
+}
+
+async fn serve_connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    connection: Connection,
+    router: Router,
+    ends: &Ends,
+) -> Served {
     let meter = connection.meter.clone();
+    let holding = Arc::new(Holding::default());
     let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let is_http2 = request.version() == Version::HTTP_2;
         let mut request: Request = request.map(Body::new);
-        let handling = connection.meter.handling();
+        let handling = connection.meter.handling(is_http2);
         request.extensions_mut().insert(connection.clone());
+        let limited = is_http2.then(|| (connection.meter.clone(), Arc::clone(&holding)));
         // A router is always ready.
         let answer = router.clone().call(request);
         async move {
-            let answer = answer.await;
+            let answer = answer.await.map(|answer| match limited {
+                Some((meter, holding)) => answer.map(|body| Body::new(Limited::new(body, holding, meter.answering()))),
+                None => answer,
+            });
             drop(handling);
             answer
         }
     });
     let stream = TokioIo::new(Metered::new(stream, meter.clone()));
-    let served = watcher.watch(builder.serve_connection(stream, service).into_owned());
-    tokio::select! {
-        biased;
-        served = served => served,
-        () = meter.too_slow(least) => Err("the client took too little of its answers".into()),
+    let mut served = pin!(builder().serve_connection(stream, service).into_owned());
+    let mut too_slow = pin!(meter.too_slow(ends.least));
+    let mut goes_away = false;
+    loop {
+        tokio::select! {
+            biased;
+            served = served.as_mut() => return served,
+            () = &mut too_slow => return Err("the client took too little of its answers".into()),
+            () = ends.stop.cancelled(), if !goes_away => {
+                goes_away = true;
+                served.as_mut().graceful_shutdown();
+            }
+            has_asked = meter.idle(ends.patience, &ends.most), if !goes_away => {
+                if !has_asked {
+                    return Err("no whole head of a request came in time".into());
+                }
+                // A request that comes at this very moment is answered.
+                goes_away = true;
+                served.as_mut().graceful_shutdown();
+            }
+            () = meter.stays_quiet(ends.patience.pressed), if goes_away => {
+                return Err("nothing came after it was told that the connection ends".into());
+            }
+        }
     }
 }

@@ -36,6 +36,8 @@ pub async fn handle(call: Call, name: RepositoryName, reference: Reference, body
             let tags = tags(&call, &reference)?;
             let held = call.server.inner.room.read(content_length(&call.parts.headers), body).await?;
             let turn = call.server.inner.room.turn(&held).await?;
+            // It may have become another's turn to write while they came.
+            call.server.require_writable()?;
             // Once all bytes are here the work is finished, whether or not the client waits for it.
             let put = tokio::spawn(async move {
                 let _turn = turn;
@@ -70,12 +72,16 @@ fn describe(call: &Call, response: &mut Response, name: &RepositoryName, stored:
     name_content(response, &stored.digest);
 }
 
-/// The tags of `?tag=a&tag=b`, where a manifest is put by digest.
+/// The tags of `?tag=a&tag=b`, where a manifest is put by digest; with a tag they would be ignored in silence.
 fn tags(call: &Call, reference: &Reference) -> Result<Vec<Tag>, Fault> {
-    if matches!(reference, Reference::Tag(_)) {
-        return Ok(Vec::new());
-    }
     let tags = query_values(&call.parts, "tag");
+    if matches!(reference, Reference::Tag(_)) {
+        if tags.is_empty() {
+            return Ok(Vec::new());
+        }
+        let message = "`tag` goes with a manifest that is put by digest";
+        return Err(Fault::new(StatusCode::BAD_REQUEST, ErrorCode::Unsupported, message));
+    }
     if tags.len() > MOST_TAGS {
         let message = format!("one request may set {MOST_TAGS} tags");
         return Err(Fault::new(StatusCode::URI_TOO_LONG, ErrorCode::Unsupported, message));

@@ -35,7 +35,7 @@ pub fn multipart(
     });
     let mut response = Response::new(Body::from_stream(parts.try_flatten().chain(text(end))));
     *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-    response.extensions_mut().insert(InPieces);
+    response.extensions_mut().insert(InPieces::default());
     let headers = response.headers_mut();
     let kind = HeaderValue::try_from(format!("multipart/byteranges; boundary={boundary}"));
     headers.extend(kind.ok().map(|kind| (header::CONTENT_TYPE, kind)));

@@ -22,6 +22,7 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::access_log::InPieces;
 use crate::store::fs::LocalFile;
 
 /// How long a slice may be. Never read, never written: it takes no memory.
@@ -32,7 +33,8 @@ static PLACEHOLDER: [u8; LONGEST] = [0; LONGEST];
 /// How many bytes are sent in one turn, that other connections get theirs.
 const TURN: usize = 512 * 1024;
 
-fn is_placeholder(slice: &[u8]) -> bool {
+/// Whether these bytes stand for others.
+pub(super) fn is_placeholder(slice: &[u8]) -> bool {
     !slice.is_empty() && PLACEHOLDER.as_ptr_range().contains(&slice.as_ptr())
 }
 
@@ -45,12 +47,13 @@ struct Span {
     file: LocalFile,
     at: u64,
     left: usize,
+    pieces: InPieces,
 }
 
 impl Spans {
-    /// A body of `length` bytes of a file from `start` on.
-    pub fn body(&self, file: LocalFile, start: u64, length: u64) -> Body {
-        Body::new(SpanBody { spans: self.clone(), file, at: start, left: length, warming: None })
+    /// A body of `length` bytes of a file from `start` on, and who is told what comes of them.
+    pub fn body(&self, file: LocalFile, start: u64, length: u64, pieces: InPieces) -> Body {
+        Body::new(SpanBody { spans: self.clone(), file, at: start, left: length, warming: None, pieces })
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut VecDeque<Span>) -> T) -> T {
@@ -71,6 +74,7 @@ struct SpanBody {
     left: u64,
     /// On the way from the disk into the page cache: not the runtime's threads wait for that.
     warming: Option<Warming>,
+    pieces: InPieces,
 }
 
 impl std::fmt::Debug for SpanBody {
@@ -100,7 +104,8 @@ impl HttpBody for SpanBody {
             Ok(warm) => usize::try_from(warm.min(wanted)).unwrap_or(LONGEST),
             Err(error) => return Poll::Ready(Some(Err(error))),
         };
-        this.spans.with(|spans| spans.push_back(Span { file: this.file.clone(), at: this.at, left: length }));
+        let span = Span { file: this.file.clone(), at: this.at, left: length, pieces: this.pieces.clone() };
+        this.spans.with(|spans| spans.push_back(span));
         this.at += length as u64;
         this.left -= length as u64;
         Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&PLACEHOLDER[..length])))))
@@ -139,9 +144,20 @@ impl SpanStream {
                 };
                 let wanted = span.left.min(TURN);
                 let sendfile = || span.file.send_to(&self.tcp, span.at, wanted);
-                match self.tcp.try_io(Interest::WRITABLE, sendfile)? {
-                    0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file is shorter than it was")),
-                    sent => {
+                match self.tcp.try_io(Interest::WRITABLE, sendfile) {
+                    Ok(0) => {
+                        let error = io::Error::new(io::ErrorKind::UnexpectedEof, "the file is shorter than it was");
+                        span.pieces.failed(&error);
+                        Err(error)
+                    }
+                    Err(error) => {
+                        if !is_the_clients(&error) {
+                            span.pieces.failed(&error);
+                        }
+                        Err(error)
+                    }
+                    Ok(sent) => {
+                        span.pieces.sent(sent as u64);
                         span.at += sent as u64;
                         span.left -= sent;
                         if span.left == 0 {
@@ -161,6 +177,25 @@ impl SpanStream {
     fn check_none_left(&self) -> io::Result<()> {
         if self.spans.is_empty() { Ok(()) } else { Err(mismatch("a span is left without its placeholder")) }
     }
+}
+
+/// Whether it is the socket that failed, as it does when a client hangs up, and not the file: sendfile(2) has one error
+/// for both.
+fn is_the_clients(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    matches!(
+        error.kind(),
+        Kind::WouldBlock
+            | Kind::Interrupted
+            | Kind::BrokenPipe
+            | Kind::ConnectionReset
+            | Kind::ConnectionAborted
+            | Kind::NotConnected
+            | Kind::TimedOut
+            | Kind::HostUnreachable
+            | Kind::NetworkUnreachable
+            | Kind::NetworkDown
+    )
 }
 
 fn mismatch(what: &'static str) -> io::Error {
