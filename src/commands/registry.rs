@@ -5,6 +5,7 @@ mod health;
 mod sole;
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,10 +55,10 @@ pub struct Args {
     #[arg(long, value_name = "ADDRESS", requires = "internal_tls_cert", requires = "internal_tls_key")]
     internal_listen: Option<SocketAddr>,
     /// The internal certificate chain (PEM).
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "internal_listen")]
     internal_tls_cert: Option<PathBuf>,
     /// The internal certificate's key (PEM).
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "internal_listen")]
     internal_tls_key: Option<PathBuf>,
     /// Serve /healthz and /readyz here rather than on --listen.
     #[arg(long, value_name = "ADDRESS")]
@@ -82,7 +83,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     replicators_dir: Option<PathBuf>,
     /// The password of the user `admin`. Where there is neither this nor a password file, one is made and printed.
-    #[arg(long, value_name = "FILE", conflicts_with = "htpasswd_file")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["htpasswd_file", "registry_uid"])]
     admin_password_file: Option<PathBuf>,
     /// Accept manifests that name what their repository does not have.
     // With a value, so that a flag can say no where a file says yes.
@@ -95,8 +96,8 @@ pub struct Args {
     trusted_proxy: Vec<crate::server::forwarded::Range>,
     /// How many connections there may be at once; who comes later waits until one ends. Never more than half of the
     /// files that the process may have open.
-    #[arg(long, value_name = "NUMBER", default_value_t = 10_000)]
-    max_connections: usize,
+    #[arg(long, value_name = "NUMBER", default_value = "10000")]
+    max_connections: NonZeroUsize,
     /// How long new connections are still taken after SIGTERM, while load balancers learn of it, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     drain_seconds: u64,
@@ -224,7 +225,7 @@ pub async fn run(args: Args) -> Result<(), Error> {
         serve(bind(address, inside.as_ref()).await?, internal::router(server.clone()));
     }
     let address = listener.address().map_err(|source| Error::Listen { address: args.listen, source })?;
-    serve(listener.at_most(connections(args.max_connections)), main);
+    serve(listener.at_most(connections(args.max_connections.get())), main);
     let config = args.config.as_deref().map(|path| tracing::field::display(path.display()));
     tracing::info!(%address, store = %opened.name, tls, config, "serving");
 
