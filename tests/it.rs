@@ -34,6 +34,10 @@ mod protocol_contents;
 mod protocol_details;
 #[path = "it/protocol_hostile.rs"]
 mod protocol_hostile;
+#[path = "it/protocol_http2.rs"]
+mod protocol_http2;
+#[path = "it/protocol_idle.rs"]
+mod protocol_idle;
 #[path = "it/protocol_process.rs"]
 mod protocol_process;
 #[path = "it/protocol_rows.rs"]

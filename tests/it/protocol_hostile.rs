@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::program::DEADLINE;
+use crate::protocol_http2 as http2;
 use crate::protocol_process::{LOGIN, Process};
 use crate::registry_support::{OCI_MANIFEST, image};
 
@@ -145,6 +146,35 @@ async fn pull_and_push(registry: &Process, number: usize) -> Duration {
     longest
 }
 
+/// How much more may be resident for ten connections over HTTP/2 that open their windows wide and read nothing: they took
+/// 170 MiB.
+const UNREAD_KIB: u64 = 48 * 1024;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_for_much_over_http_2_and_reads_nothing_makes_the_server_hold_little() {
+    let registry = Process::start(&[]).await;
+    let blob = registry.push_blob(&Client::new(), vec![7; 20 * 1024 * 1024]).await;
+    // What pushing takes is taken before.
+    pull_and_push(&registry, 0).await;
+    let before = registry.program.peak_kib();
+    let target = format!("/v2/team/app/blobs/{blob}");
+    let requests: Vec<u8> = (0..128).flat_map(|number| http2::get(2 * number + 1, &target)).collect();
+    let mut held = Vec::new();
+    for _ in 0..10 {
+        let mut stream = TcpStream::connect(&registry.authority).await.unwrap();
+        stream.write_all(&http2::opening(0x7fff_ffff)).await.unwrap();
+        stream.write_all(&requests).await.unwrap();
+        held.push(stream);
+    }
+    // The kernel's buffers are full, and the server has nothing more to read for them, when others were served.
+    for number in 1..6 {
+        assert!(pull_and_push(&registry, number).await < 3 * PATIENCE);
+    }
+    let peak = registry.program.peak_kib();
+    println!("before {before} KiB, at most {peak} KiB");
+    assert!(peak - before < UNREAD_KIB, "{before} KiB, then {peak} KiB");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_hostile_requests_leave_memory_under_the_ceiling_and_others_served() {
     let registry = Process::start(&[]).await;
@@ -187,6 +217,8 @@ async fn ten_thousand_hostile_requests_leave_memory_under_the_ceiling_and_others
         "{} connections are open; before {before} KiB, at most {peak} KiB; others waited for {longest:?}",
         held.len()
     );
+    let told = |what: &str| answers.iter().filter(|((kind, line), _)| *kind == what && line.is_some()).count();
+    assert!(["deep JSON", "unasked bodies"].iter().all(|what| told(what) > 0), "whose head was whole is answered");
     assert!(held.len() > 3_000);
     assert!(peak < CEILING_KIB, "{peak} KiB");
     assert!(longest < 3 * PATIENCE, "{longest:?}");

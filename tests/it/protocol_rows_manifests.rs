@@ -125,6 +125,9 @@ fn with_tags() -> Vec<Row> {
             .header("oci-tag", "strong"),
         row("end-7b", "by SHA-512 with tags", HEAD, "/v2/{project}/app/manifests/strong", 200)
             .header("docker-content-digest", "{image512}"),
+        row("end-7b", "tags beside a tag", PUT, "/v2/{project}/app/manifests/v1?tag=other", 400)
+            .with("content-type", MANIFEST)
+            .sends("image"),
         row("end-7b", "a tag that is none", PUT, "/v2/{project}/app/manifests/{image}?tag=good&tag=.bad", 400)
             .with("content-type", MANIFEST)
             .sends("image")

@@ -151,6 +151,7 @@ async fn a_body_that_comes_too_slowly_is_408_and_its_upload_goes_on() {
     let mut wire = Wire::to(&world).await;
     wire.begin("dev", "PUT /v2/team/app/manifests/v1", &[("Content-Length", "1000"), ("Content-Type", "a/b")]).await;
     assert!(wire.head().await.starts_with("HTTP/1.1 408"), "manifests too");
+    assert!(String::from_utf8(wire.rest().await).unwrap().contains("MANIFEST_INVALID"));
 }
 
 /// There is no total time-out: a client that is slow, but fast enough, may take as many windows as it needs. It would have

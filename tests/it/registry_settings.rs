@@ -69,6 +69,24 @@ fn what_is_wrong_in_a_file_or_a_variable_is_said_with_where_it_is() {
     assert!(said.contains("'everywhere' for '--listen <ADDRESS>'"), "{said}");
 }
 
+/// Each was taken, and served nobody, or was ignored without a word.
+#[test]
+fn settings_that_make_no_sense_are_refused_by_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let said = |args: &[&str]| refused(&registry(directory.path()).args(args).output().unwrap());
+    std::fs::write(directory.path().join("registry.yaml"), "root: data\nmaxConnections: 0\n").unwrap();
+    let file = said(&["--config", "registry.yaml"]);
+    assert!(file.starts_with("regatta: registry.yaml:2: `maxConnections` is `0`: "), "{file}");
+    for (args, name) in [
+        (&["--max-connections", "0"][..], "--max-connections"),
+        (&["--registry-uid", "u", "--keys-file", "k", "--admin-password-file", "p"], "--admin-password-file"),
+        (&["--internal-tls-cert", "c", "--internal-tls-key", "k"], "--internal-listen"),
+    ] {
+        let flags = said(&[&["--root", "data"], args].concat());
+        assert!(flags.contains(name), "{args:?}: {flags}");
+    }
+}
+
 #[tokio::test]
 async fn a_registry_serves_as_its_file_says() {
     let directory = tempfile::tempdir().unwrap();
