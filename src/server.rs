@@ -83,6 +83,8 @@ struct Inner {
     documents: Mutex<documents::Documents>,
     store_seen: probes::StoreSeen,
     draining: AtomicBool,
+    /// Another replica may write, and this one may not.
+    is_another_writing: AtomicBool,
     edges_changed: Notify,
     open_uploads: open_uploads::OpenUploads,
     room: room::Room,
@@ -105,6 +107,7 @@ impl Server {
             documents: Mutex::new(documents),
             store_seen: probes::StoreSeen::default(),
             draining: AtomicBool::new(false),
+            is_another_writing: AtomicBool::new(false),
             edges_changed: Notify::new(),
             open_uploads: open_uploads::OpenUploads::default(),
             room: room::Room::default(),
@@ -138,6 +141,11 @@ impl Server {
     /// From now on not ready: no new clients are to be sent here.
     pub fn drain(&self) {
         self.inner.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether writes are refused because another replica may be the one that writes, where only one may.
+    pub fn leave_writing_to_another(&self, leave: bool) {
+        self.inner.is_another_writing.store(leave, Ordering::SeqCst);
     }
 
     /// Names a request in answers and in the log.

@@ -1,6 +1,6 @@
 //! One request: route, caller, right, handler, answer; and what is logged and counted of it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use axum::body::Body;
@@ -120,7 +120,7 @@ async fn answer(server: Server, endpoint: Endpoint, request: Request) -> Respons
     let span = trace::span(&parts, class, &line.id);
     let handled = match (limits::check_head(&parts.uri, &parts.headers), route) {
         (Err(fault), _) => Err(fault),
-        (Ok(()), Ok(route)) => handle(server.clone(), route, parts, body).instrument(span.clone()).await,
+        (Ok(()), Ok(route)) => handle(server.clone(), route, parts, body, line.client).instrument(span.clone()).await,
         (Ok(()), Err(error)) => Err(invalid_route(&error, &line.method)),
     };
     let realm = |challenge: &Challenge| {
@@ -178,12 +178,12 @@ fn invalid_route(error: &RouteError, method: &Method) -> Fault {
     }
 }
 
-async fn handle(server: Server, route: Route, parts: Parts, body: Body) -> Result<Response, Fault> {
+async fn handle(server: Server, route: Route, parts: Parts, body: Body, client: IpAddr) -> Result<Response, Fault> {
     let gate = server.gate();
     if route == Route::Token {
-        return token::handle(&gate, &parts, body).await;
+        return token::handle(&gate, &parts, body, client).await;
     }
-    let caller = gate.authenticate(&parts.headers).await?;
+    let caller = gate.authenticate(&parts.headers, client).await?;
     let call = Call { server, gate, caller, parts };
     if route != Route::Base {
         call.server.require_answering_store()?;

@@ -1,6 +1,7 @@
 //! Who is asking, and may he: what every request passes, made anew whenever a document or a file changes.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -103,15 +104,15 @@ impl Gate {
         &self.issuer
     }
 
-    /// Who sent these headers. Credentials that are wrong are an error, never anonymous.
-    pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Caller, Fault> {
+    /// Who sent these headers, from where. Credentials that are wrong are an error, never anonymous.
+    pub async fn authenticate(&self, headers: &HeaderMap, client: IpAddr) -> Result<Caller, Fault> {
         let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(Caller::ANONYMOUS) };
         let value = value.to_str().map_err(|_| Fault::bad_credentials())?;
         match value.split_once(' ') {
             Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => self.bearer(token.trim()),
             Some((scheme, encoded)) if scheme.eq_ignore_ascii_case("basic") => {
                 let (login, password) = basic(encoded.trim()).ok_or_else(Fault::bad_credentials)?;
-                self.password(&login, password).await
+                self.password(&login, password, client).await
             }
             Some(_) | None => Err(Fault::bad_credentials()),
         }
@@ -140,18 +141,13 @@ impl Gate {
     }
 
     /// Whose login and password these are.
-    pub async fn password(&self, login: &str, password: String) -> Result<Caller, Fault> {
+    pub async fn password(&self, login: &str, password: String, client: IpAddr) -> Result<Caller, Fault> {
         let identity = match self.verifier.verify_quickly(login, &password) {
             Quick::Known(identity) => Some(identity),
             Quick::Wrong => None,
             Quick::Slow => {
                 let (verifier, login) = (Arc::clone(&self.verifier), login.to_owned());
-                let turn = super::hashing::turn().await?;
-                let slowly = tokio::task::spawn_blocking(move || {
-                    let _turn = turn;
-                    verifier.verify_slowly(&login, &password)
-                });
-                slowly.await.map_err(|error| Fault::unknown(&error))?
+                super::hashing::hash(client, move || verifier.verify_slowly(&login, &password)).await?
             }
         };
         let identity = identity.ok_or_else(Fault::bad_credentials)?;

@@ -184,8 +184,11 @@ impl Server {
         self.inner.draining.load(Ordering::Relaxed)
     }
 
-    /// Writes need a document that is not older than half a minute.
+    /// Writes need a document that is not older than half a minute, and to be this replica's where only one may write.
     pub(super) fn require_writable(&self) -> Result<(), Fault> {
+        if self.inner.is_another_writing.load(Ordering::SeqCst) {
+            return Err(Fault::unavailable("another replica is the one that writes; try again in a moment"));
+        }
         if self.inner.store_seen.clock_is_off.load(Ordering::Relaxed) {
             return Err(Fault::unavailable(
                 "the server's clock is more than a minute off its store's; nothing is written",

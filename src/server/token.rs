@@ -1,5 +1,7 @@
 //! `/token`: Docker's token flow, by GET with Basic and by POST with a form.
 
+use std::net::IpAddr;
+
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderValue, Method, StatusCode, header, request::Parts};
 use axum::response::Response;
@@ -15,10 +17,10 @@ use crate::oci::ErrorCode;
 const LONGEST_FORM: usize = 64 * 1024;
 
 /// Answers with a token for what was asked for and is allowed.
-pub async fn handle(gate: &Gate, parts: &Parts, body: Body) -> Result<Response, Fault> {
+pub async fn handle(gate: &Gate, parts: &Parts, body: Body, client: IpAddr) -> Result<Response, Fault> {
     let (caller, scopes) = match parts.method {
-        Method::GET => (basic_only(gate, parts).await?, query_values(parts, "scope")),
-        Method::POST => by_form(gate, body).await?,
+        Method::GET => (basic_only(gate, parts, client).await?, query_values(parts, "scope")),
+        Method::POST => by_form(gate, body, client).await?,
         _ => return Err(Fault::method("GET, POST")),
     };
     let granted = Scope::parse(scopes.iter().map(String::as_str)).granted(&caller.identity, gate.access());
@@ -39,13 +41,13 @@ pub async fn handle(gate: &Gate, parts: &Parts, body: Body) -> Result<Response, 
 }
 
 /// A token is not renewed with a token: what it proves would live for ever.
-async fn basic_only(gate: &Gate, parts: &Parts) -> Result<Caller, Fault> {
-    let caller = gate.authenticate(&parts.headers).await?;
+async fn basic_only(gate: &Gate, parts: &Parts, client: IpAddr) -> Result<Caller, Fault> {
+    let caller = gate.authenticate(&parts.headers, client).await?;
     if caller.scope.is_some() { Err(Fault::bad_credentials()) } else { Ok(caller) }
 }
 
 /// Docker's OAuth 2 form: containerd POSTs first.
-async fn by_form(gate: &Gate, body: Body) -> Result<(Caller, Vec<String>), Fault> {
+async fn by_form(gate: &Gate, body: Body, client: IpAddr) -> Result<(Caller, Vec<String>), Fault> {
     let bad = |message: &str| Fault::new(StatusCode::BAD_REQUEST, ErrorCode::Unsupported, message);
     let bytes = to_bytes(body, LONGEST_FORM).await.map_err(|_| bad("the form has more than 64 KiB"))?;
     let form = String::from_utf8(bytes.to_vec()).map_err(|_| bad("the form is not UTF-8"))?;
@@ -53,7 +55,7 @@ async fn by_form(gate: &Gate, body: Body) -> Result<(Caller, Vec<String>), Fault
     match value("grant_type").as_deref() {
         Some("password") => {
             let (login, password) = (value("username").unwrap_or_default(), value("password").unwrap_or_default());
-            let caller = gate.password(&login, password).await?;
+            let caller = gate.password(&login, password, client).await?;
             Ok((caller, form_values(&form, "scope")))
         }
         None if value("scope").is_some() => {
