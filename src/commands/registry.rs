@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use axum::Router;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use self::sole::Sole;
@@ -27,6 +27,9 @@ use crate::store::metered::{Figures, MeteredStore};
 
 /// How long giving back the lease of the only replica may take.
 const GIVE_BACK: Duration = Duration::from_secs(5);
+
+/// How long a store that failed is left alone before the lease is tried for again.
+const TAKE_AGAIN: Duration = Duration::from_secs(2);
 
 /// Serves an OCI registry from a directory or a bucket.
 #[derive(Debug, clap::Args)]
@@ -165,6 +168,50 @@ pub enum Error {
 /// Serves until SIGTERM or SIGINT.
 pub async fn run(args: Args) -> Result<(), Error> {
     let signals = Signals::catch().map_err(Error::Signal)?;
+    let (opened, sole, registry, figures) = open(&args).await?;
+    let certificates = Certificates::read(&args)?;
+    let listener = bind(args.listen, certificates.serving.as_ref()).await?;
+    let sources = files::Sources::new(&args)?;
+    let settings = Settings {
+        external_urls: external_urls(&args, &listener, certificates.serving.is_some())?,
+        registry_uid: args.registry_uid.clone(),
+        sparse: args.sparse,
+        trusted_proxies: args.trusted_proxy.iter().copied().collect(),
+        store_figures: Some(figures),
+        ..Settings::default()
+    };
+    let (keys, configured) = sources.read()?;
+    let server = Server::new(registry, settings, keys, configured);
+    patiently(&args.store, async {
+        server.poll_documents().await?;
+        server.check_clock().await
+    })
+    .await?;
+    let listening = listen(&args, &server, listener, &certificates, &opened.name).await?;
+    let background = Background::start(&args, &server, sources, certificates);
+    let lost = tokio::select! {
+        () = signals.wait() => None,
+        why = stays_alone(&opened, &sole, &server) => Some(why),
+    };
+    if lost.is_some() {
+        // Not only when all have gone: another may write from now on.
+        server.leave_writing_to_another(true);
+        background.sweeps.abort();
+    }
+    listening.end(&server, Duration::from_secs(args.drain_seconds)).await;
+    background.end();
+    tracing::info!("all requests are finished");
+    match lost {
+        Some(why) => Err(Error::NotAlone { store: opened.name, why }),
+        None => {
+            give_back(&sole).await;
+            Ok(())
+        }
+    }
+}
+
+/// Opens the store, alone where that must be, and what is in it.
+async fn open(args: &Args) -> Result<(Opened, Sole, Registry, Figures), Error> {
     let opened = patiently(&args.store, args.store.open()).await?;
     let sole = Sole::new(opened.store.clone());
     if let Some(why) = opened.alone()
@@ -183,27 +230,23 @@ pub async fn run(args: Args) -> Result<(), Error> {
              with acdirmin=0,acdirmax=0,lookupcache=none"
         );
     }
-    let serving = certificate(args.tls_cert.as_deref(), args.tls_key.as_deref())?;
-    let inside = certificate(args.internal_tls_cert.as_deref(), args.internal_tls_key.as_deref())?;
-    let tls = serving.is_some();
-    let listener = bind(args.listen, serving.as_ref()).await?;
-    let sources = files::Sources::new(&args)?;
-    let (keys, configured) = sources.read()?;
-    let settings = Settings {
-        external_urls: external_urls(&args, &listener, tls)?,
-        registry_uid: args.registry_uid.clone(),
-        sparse: args.sparse,
-        trusted_proxies: args.trusted_proxy.iter().copied().collect(),
-        store_figures: Some(figures),
-        ..Settings::default()
-    };
-    let server = Server::new(registry, settings, keys, configured);
-    patiently(&args.store, async {
-        server.poll_documents().await?;
-        server.check_clock().await
-    })
-    .await?;
+    Ok((opened, sole, registry, figures))
+}
 
+/// The listeners that serve.
+struct Listening {
+    tasks: JoinSet<()>,
+    health: health::Health,
+    stop: CancellationToken,
+}
+
+async fn listen(
+    args: &Args,
+    server: &Server,
+    listener: Listener,
+    certificates: &Certificates,
+    store: &str,
+) -> Result<Listening, Error> {
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
     let grace = Duration::from_secs(args.grace_seconds);
@@ -222,49 +265,64 @@ pub async fn run(args: Args) -> Result<(), Error> {
     }
     let health = health::start(server.clone(), apart, stop.clone()).await?;
     if let Some(address) = args.internal_listen {
-        serve(bind(address, inside.as_ref()).await?, internal::router(server.clone()));
+        serve(bind(address, certificates.inside.as_ref()).await?, internal::router(server.clone()));
     }
     let address = listener.address().map_err(|source| Error::Listen { address: args.listen, source })?;
     serve(listener.at_most(connections(args.max_connections.get())), main);
     let config = args.config.as_deref().map(|path| tracing::field::display(path.display()));
-    tracing::info!(%address, store = %opened.name, tls, config, "serving");
+    tracing::info!(%address, store, tls = certificates.serving.is_some(), config, "serving");
+    Ok(Listening { tasks, health, stop })
+}
 
-    let certificates = [
-        (serving, args.tls_cert.clone(), args.tls_key.clone()),
-        (inside, args.internal_tls_cert.clone(), args.internal_tls_key.clone()),
-    ];
-    let polls = tokio::spawn(poll(server.clone(), sources, certificates));
-    let sweeps = tokio::spawn(sweep(server.clone()));
-    let clocks = tokio::spawn(check_clock(server.clone()));
-    let lost = tokio::select! {
-        () = signals.wait() => None,
-        why = stays_alone(&opened, &sole) => Some(why),
-    };
-    server.drain();
-    tracing::info!(seconds = args.drain_seconds, "going away: not ready any more, still serving");
-    tokio::time::sleep(Duration::from_secs(args.drain_seconds)).await;
-    stop.cancel();
-    while tasks.join_next().await.is_some() {}
-    health.ended().await;
-    polls.abort();
-    sweeps.abort();
-    clocks.abort();
-    tracing::info!("all requests are finished");
-    if let Some(why) = lost {
-        return Err(Error::NotAlone { store: opened.name, why });
+impl Listening {
+    /// Not ready any more; after the drain nobody new is let in, and what is open comes to its end.
+    async fn end(mut self, server: &Server, drain: Duration) {
+        server.drain();
+        tracing::info!(seconds = drain.as_secs(), "going away: not ready any more, still serving");
+        tokio::time::sleep(drain).await;
+        self.stop.cancel();
+        while self.tasks.join_next().await.is_some() {}
+        self.health.ended().await;
     }
-    // A store that cannot be reached keeps nobody: then the lease ends by itself.
+}
+
+/// What goes on beside the requests.
+struct Background {
+    polls: JoinHandle<()>,
+    sweeps: JoinHandle<()>,
+    clocks: JoinHandle<()>,
+}
+
+impl Background {
+    fn start(args: &Args, server: &Server, sources: files::Sources, certificates: Certificates) -> Self {
+        let certificates = [
+            (certificates.serving, args.tls_cert.clone(), args.tls_key.clone()),
+            (certificates.inside, args.internal_tls_cert.clone(), args.internal_tls_key.clone()),
+        ];
+        Self {
+            polls: tokio::spawn(poll(server.clone(), sources, certificates)),
+            sweeps: tokio::spawn(sweep(server.clone())),
+            clocks: tokio::spawn(check_clock(server.clone())),
+        }
+    }
+
+    fn end(self) {
+        [self.polls, self.sweeps, self.clocks].iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// A store that cannot be reached keeps nobody: then the lease ends by itself.
+async fn give_back(sole: &Sole) {
     match tokio::time::timeout(GIVE_BACK, sole.give_back()).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(error = %chain(&error), "the lease of the only replica was not given back"),
         Err(_) => tracing::warn!("the lease of the only replica was not given back in time"),
     }
-    Ok(())
 }
 
 /// Probes the store daily, and holds the lease of its only replica where it may have one only. Returns when another has
 /// it.
-async fn stays_alone(opened: &Opened, sole: &Sole) -> String {
+async fn stays_alone(opened: &Opened, sole: &Sole, server: &Server) -> String {
     loop {
         match opened.alone() {
             None => opened.next_probe().await,
@@ -277,10 +335,25 @@ async fn stays_alone(opened: &Opened, sole: &Sole) -> String {
             }
         }
         // It could be shared until now.
-        if let Some(why) = opened.alone()
-            && !sole.take().await.unwrap_or(false)
-        {
-            return why;
+        if let Some(why) = opened.alone() {
+            server.leave_writing_to_another(true);
+            if !takes(sole).await {
+                return why;
+            }
+            server.leave_writing_to_another(false);
+        }
+    }
+}
+
+/// Takes the lease, whatever the store answers meanwhile; false where another replica keeps it.
+async fn takes(sole: &Sole) -> bool {
+    loop {
+        match sole.take().await {
+            Ok(taken) => return taken,
+            Err(error) => {
+                tracing::warn!(error = %chain(&error), "the lease of the only replica was not taken; trying again");
+                tokio::time::sleep(TAKE_AGAIN).await;
+            }
         }
     }
 }
@@ -302,6 +375,21 @@ async fn bind(address: SocketAddr, certificate: Option<&Certificate>) -> Result<
     Listener::bind(address, tls).await.map_err(|source| Error::Listen { address, source })
 }
 
+/// Of the two listeners that may have TLS.
+struct Certificates {
+    serving: Option<Certificate>,
+    inside: Option<Certificate>,
+}
+
+impl Certificates {
+    fn read(args: &Args) -> Result<Self, Error> {
+        Ok(Self {
+            serving: certificate(args.tls_cert.as_deref(), args.tls_key.as_deref())?,
+            inside: certificate(args.internal_tls_cert.as_deref(), args.internal_tls_key.as_deref())?,
+        })
+    }
+}
+
 fn certificate(certificate: Option<&Path>, key: Option<&Path>) -> Result<Option<Certificate>, Error> {
     let (Some(certificate), Some(key)) = (certificate, key) else { return Ok(None) };
     let made = Certificate::new(&files::read(certificate)?, &files::read(key)?);
@@ -312,7 +400,15 @@ fn certificate(certificate: Option<&Path>, key: Option<&Path>) -> Result<Option<
 fn external_urls(args: &Args, listener: &Listener, tls: bool) -> Result<Vec<String>, Error> {
     if args.external_url.is_empty() {
         let address = listener.address().map_err(|source| Error::Listen { address: args.listen, source })?;
-        return Ok(vec![format!("{}://{address}", if tls { "https" } else { "http" })]);
+        let url = format!("{}://{address}", if tls { "https" } else { "http" });
+        if address.ip().is_unspecified() {
+            tracing::warn!(
+                url,
+                "clients on other machines cannot log in: they are sent to this URL for a token; say with --external-url by \
+                 which one they reach this registry"
+            );
+        }
+        return Ok(vec![url]);
     }
     for url in &args.external_url {
         let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));

@@ -65,6 +65,9 @@ pub enum OpenError {
         /// Which it names.
         source: NotOne,
     },
+    /// Nobody said which.
+    #[error("no store is named: --root DIR or --store FILE")]
+    None,
     /// A thread has ended.
     #[error("a thread cannot be run")]
     Thread(#[source] std::io::Error),
@@ -126,7 +129,8 @@ impl StoreArgs {
         match (&self.root, &self.store) {
             (Some(root), _) => Ok(Place::Filesystem(Filesystem { root: root.clone() })),
             (None, Some(path)) => read_store_file(path),
-            (None, None) => Ok(Place::Memory),
+            // The command line asks for one; whoever makes these otherwise shall not lose what he is sent.
+            (None, None) => Err(OpenError::None),
         }
     }
 }
@@ -301,6 +305,12 @@ fn from_environment(service: &Service, variable: &dyn Fn(&str) -> Option<String>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_store_is_none_rather_than_one_that_forgets() {
+        let nowhere = StoreArgs { root: None, store: None };
+        assert!(matches!(nowhere.place(), Err(OpenError::None)));
+    }
 
     fn place(text: &str) -> Result<Place, String> {
         let file = tempfile::NamedTempFile::new().unwrap();

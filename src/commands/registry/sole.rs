@@ -2,7 +2,11 @@
 //!
 //! It holds a lease, a register as others are. The store lets two write one version of it; but each looks again after a
 //! pause, and then at most one of them finds its own name: the other goes.
+//!
+//! The lease that the store has lasts longer than its holder takes it to: he counts from before the write that renewed it,
+//! and gives up a renewal and a margin sooner, also while the store does not answer.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +23,8 @@ struct Times {
     lease: Duration,
     /// Between two renewals.
     renewal: Duration,
+    /// How much sooner than its lease a holder stops at the least: what he began has to come to its end.
+    margin: Duration,
     /// How long another that took it at the same moment has to show.
     pause: Duration,
     /// How long an earlier replica's lease is waited for.
@@ -28,6 +34,7 @@ struct Times {
 const TIMES: Times = Times {
     lease: Duration::from_mins(2),
     renewal: Duration::from_secs(30),
+    margin: Duration::from_secs(10),
     pause: Duration::from_secs(2),
     patience: Duration::from_secs(150),
 };
@@ -48,22 +55,26 @@ pub struct Sole {
     store: Store,
     nonce: String,
     times: Times,
+    /// Just before the last write that gave it the lease.
+    since: Mutex<Instant>,
 }
 
 impl Sole {
     /// Of this process.
     pub fn new(store: Store) -> Self {
-        Self { store, nonce: nonce(), times: TIMES }
+        Self { store, nonce: nonce(), times: TIMES, since: Mutex::new(Instant::now()) }
     }
 
     /// Takes the lease; waits for an earlier one to end. False where another replica keeps it.
     pub async fn take(&self) -> Result<bool, RegistryError> {
         let deadline = Instant::now() + self.times.patience;
         loop {
+            let begun = Instant::now();
             if self.is_free().await? {
                 self.put(self.times.lease).await?;
                 tokio::time::sleep(self.times.pause).await;
                 if self.is_mine().await? {
+                    self.note(begun);
                     return Ok(true);
                 }
             }
@@ -74,19 +85,37 @@ impl Sole {
         }
     }
 
-    /// Renews the lease until it is lost; then returns.
+    /// Renews the lease until it is lost, or may be by now; then returns.
     pub async fn hold(&self) {
-        let mut renewed = Instant::now();
+        self.hold_by(|| self.renew()).await;
+    }
+
+    async fn hold_by<F: Future<Output = Result<bool, RegistryError>>>(&self, renew: impl Fn() -> F) {
+        let Times { lease, renewal, margin, .. } = self.times;
         loop {
-            tokio::time::sleep(self.times.renewal).await;
-            match self.renew().await {
-                Ok(true) => renewed = Instant::now(),
-                Err(error) if renewed.elapsed() < self.times.lease => {
+            let end = self.since() + lease.saturating_sub(renewal + margin);
+            let begun = (Instant::now() + renewal).min(end);
+            tokio::time::sleep_until(begun).await;
+            match tokio::time::timeout_at(end, renew()).await {
+                Ok(Ok(true)) => self.note(begun),
+                Ok(Ok(false)) => return,
+                Ok(Err(error)) if Instant::now() < end => {
                     tracing::warn!(error = %chain(&error), "the lease of the only replica was not renewed");
                 }
-                Ok(false) | Err(_) => return,
+                Ok(Err(_)) | Err(_) => {
+                    tracing::error!("the lease of the only replica could not be renewed in time; another may take it");
+                    return;
+                }
             }
         }
+    }
+
+    fn since(&self) -> Instant {
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, since: Instant) {
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner) = since;
     }
 
     /// Gives the lease back, so that the next replica need not wait.
@@ -137,15 +166,21 @@ fn millis(time: SystemTime) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, Barrier};
+
+    use futures::FutureExt as _;
 
     use super::*;
+    use crate::store::Key;
+    use crate::store::faulty::{FaultyStore, Operation};
     use crate::store::memory::MemoryStore;
 
     fn sole(store: &Store) -> Sole {
         let times = Times {
             lease: Duration::from_mins(2),
             renewal: Duration::from_millis(20),
+            margin: Duration::from_millis(20),
             pause: Duration::from_millis(50),
             patience: Duration::from_millis(200),
         };
@@ -167,12 +202,52 @@ mod tests {
         assert!(second.renew().await.unwrap());
     }
 
-    #[tokio::test]
+    /// A store as those are that only one may serve: what is created anew is overwritten. The first two writes wait for
+    /// each other, so that neither writer saw the other's.
+    fn careless() -> Store {
+        let memory: Store = Arc::new(MemoryStore::default());
+        let (inner, both, writes) = (Arc::clone(&memory), Barrier::new(2), AtomicUsize::new(0));
+        let judge = move |operation: Operation, key: &Key| {
+            if operation == Operation::PutNew {
+                if writes.fetch_add(1, Ordering::SeqCst) < 2 {
+                    both.wait();
+                }
+                let _ = inner.delete(key).now_or_never();
+            }
+            true
+        };
+        Arc::new(FaultyStore::new(memory, judge))
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn of_two_that_begin_at_once_one_serves() {
+        let store = careless();
+        let take = || {
+            let sole = sole(&store);
+            tokio::spawn(async move { sole.take().await.unwrap() })
+        };
+        let (first, second) = (take(), take());
+        assert_eq!(u8::from(first.await.unwrap()) + u8::from(second.await.unwrap()), 1);
+    }
+
+    /// It went on for as long as the store took to answer, while another had the lease.
+    #[tokio::test]
+    async fn a_holder_whose_store_does_not_answer_gives_up_before_its_lease_ends() {
         let store: Store = Arc::new(MemoryStore::default());
-        let (first, second) = (sole(&store), sole(&store));
-        let (first, second) = tokio::join!(first.take(), second.take());
-        assert_eq!(u8::from(first.unwrap()) + u8::from(second.unwrap()), 1);
+        for fails in [false, true] {
+            let mut sole = sole(&store);
+            sole.times.lease = Duration::from_millis(300);
+            sole.note(Instant::now());
+            let hangs = || async move {
+                if fails {
+                    let key = layout::sole().to_string();
+                    return Err(RegistryError::Corrupt { key, why: "told to".to_owned() });
+                }
+                std::future::pending().await
+            };
+            let end = sole.since() + sole.times.lease;
+            tokio::time::timeout_at(end, sole.hold_by(hangs)).await.expect("it gives up in time");
+        }
     }
 
     #[tokio::test]
