@@ -201,13 +201,11 @@ pub async fn run(args: Args) -> Result<(), Error> {
     listening.end(&server, Duration::from_secs(args.drain_seconds)).await;
     background.end();
     tracing::info!("all requests are finished");
-    match lost {
-        Some(why) => Err(Error::NotAlone { store: opened.name, why }),
-        None => {
-            give_back(&sole).await;
-            Ok(())
-        }
+    if let Some(why) = lost {
+        return Err(Error::NotAlone { store: opened.name, why });
     }
+    give_back(&sole).await;
+    Ok(())
 }
 
 /// Opens the store, alone where that must be, and what is in it.
