@@ -33,7 +33,7 @@ impl Kind for Registry {
                 Ok(status::external(self, &plan, status))
             }
             Plan::Managed(plan) => {
-                status::access(context, &plan, status);
+                status::access(self, context, &plan, status);
                 if plan.suspend {
                     return Ok(status::suspended(self, &plan, status));
                 }

@@ -161,7 +161,7 @@ fn numbers(deployment: &Deployment, status: &mut RegistryStatus) {
 }
 
 /// Whether each pod sees at once what another one wrote, as far as its volume's mount says anything of that.
-fn consistency(staleness_seconds: Option<u64>, now: Timestamp, status: &mut RegistryStatus) {
+fn consistency(staleness_seconds: Option<u64>, generation: i64, now: Timestamp, status: &mut RegistryStatus) {
     let Some(seconds) = staleness_seconds else {
         conditions::clear(&mut status.conditions, STORE_CONSISTENT);
         return;
@@ -170,12 +170,12 @@ fn consistency(staleness_seconds: Option<u64>, now: Timestamp, status: &mut Regi
         "the volume's NFS mount remembers names: for up to {seconds} s pods may serve what was moved or deleted by way of \
          another; mount it with acdirmin=0,acdirmax=0,lookupcache=none"
     );
-    let (generation, why) = (status.observed_generation, reason::MOUNT_OPTIONS);
+    let why = reason::MOUNT_OPTIONS;
     conditions::set(&mut status.conditions, STORE_CONSISTENT, Truth::False, why, &message, generation, now);
 }
 
 /// What is known of the access document. What is not known yet leaves what was said before.
-pub fn access(context: &Context, plan: &ManagedPlan, status: &mut RegistryStatus) {
+pub fn access(registry: &Registry, context: &Context, plan: &ManagedPlan, status: &mut RegistryStatus) {
     let Some(report) = context.access.get(&plan.uid) else { return };
     let (truth, why, message) = match &report {
         AccessReport::InForce(in_force) => {
@@ -189,10 +189,11 @@ pub fn access(context: &Context, plan: &ManagedPlan, status: &mut RegistryStatus
             (Truth::False, *reason, message.clone())
         }
     };
+    // What was observed last is an older one, or none (-1).
+    let generation = registry.metadata.generation.unwrap_or_default();
     if let AccessReport::InForce(in_force) = &report {
-        consistency(in_force.staleness_seconds, context.now(), status);
+        consistency(in_force.staleness_seconds, generation, context.now(), status);
     }
-    let generation = status.observed_generation;
     conditions::set(&mut status.conditions, ACCESS_IN_FORCE, truth, why, &message, generation, context.now());
 }
 
@@ -203,11 +204,11 @@ mod tests {
     #[test]
     fn a_mount_that_remembers_is_said_with_what_to_do_and_nothing_is_said_of_others() {
         let mut status = RegistryStatus::default();
-        consistency(Some(60), Timestamp::UNIX_EPOCH, &mut status);
+        consistency(Some(60), 1, Timestamp::UNIX_EPOCH, &mut status);
         let condition = conditions::find(&status.conditions, STORE_CONSISTENT).unwrap();
         assert_eq!((condition.status.as_str(), condition.reason.as_str()), ("False", "MountOptions"));
         assert!(condition.message.contains("60 s") && condition.message.contains("lookupcache=none"), "{condition:?}");
-        consistency(None, Timestamp::UNIX_EPOCH, &mut status);
+        consistency(None, 1, Timestamp::UNIX_EPOCH, &mut status);
         assert_eq!(status.conditions, []);
     }
 }
