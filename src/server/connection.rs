@@ -24,8 +24,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::limits::{Patience, Rate};
 use super::spans::Spans;
 
-/// A head that is larger than this needs room, in bytes: what is read at first, 24 bytes that tell the version and hyper's
-/// buffer of 8 KiB, does not, for whole heads and their bodies come like that.
+/// A head that has as much as this and is not complete needs room for more, in bytes. What one read brings is not held
+/// against it: a whole head and the beginning of its body come like that.
 const LARGE_HEAD: usize = 9 * 1024;
 
 /// How often connections are looked at, whether they have been idle for too long.
@@ -192,7 +192,7 @@ impl Meter {
         if before == 0 {
             counts.begun.store(counts.now(), Ordering::Relaxed);
         }
-        if before + bytes <= LARGE_HEAD {
+        if before < LARGE_HEAD {
             return true;
         }
         let mut room = room.lock().unwrap_or_else(PoisonError::into_inner);
@@ -354,9 +354,9 @@ mod tests {
         static HEADS: Semaphore = Semaphore::const_new(1);
         let (one, other) = (Meter::default(), Meter::default());
         assert!(one.came(LARGE_HEAD, &HEADS) && other.came(LARGE_HEAD, &HEADS), "small ones need no room");
-        // What hyper-util reads to tell the version, and what hyper reads first.
+        // What hyper-util reads to tell the version, and what hyper reads first: a head with much of its body.
         let first = Meter::default();
-        assert!(first.came(24, &HEADS) && first.came(8 * 1024, &HEADS) && HEADS.available_permits() == 1);
+        assert!(first.came(24, &HEADS) && first.came(400 * 1024, &HEADS) && HEADS.available_permits() == 1);
         assert!(one.came(1, &HEADS) && one.came(100, &HEADS));
         assert!(!other.came(1, &HEADS));
         let handling = one.handling(false);
