@@ -89,7 +89,7 @@ impl Part {
     }
 }
 
-/// Whether a text can be an upload's id: what [`nonce`] makes.
+/// Whether a text can be an upload's id: what `nonce` makes.
 pub(super) fn is_id(text: &str) -> bool {
     text.len() == 32 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
