@@ -228,8 +228,10 @@ follow_tag() {
 	figure "seconds-$tag" "$SECONDS_TO_CITY"
 	for site in province city; do
 		requests=$(($(written "$site") - before[$site]))
+		# The counters of a pod that was replaced meanwhile are gone.
+		[ "$requests" -ge 0 ] || continue
 		figure "requests-$tag-$site" "$requests"
-		told "$(called "$site") was sent it in $requests requests"
+		told "$(called "$site") was sent it in $requests requests that write"
 	done
 	for site in "${SITES[@]}"; do
 		has_digest "$site" "$tag" "$digest" || die "at $(called "$site") the digest is '$(digest_at "$site" "$tag")', and $digest was pushed"

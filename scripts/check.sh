@@ -42,6 +42,11 @@ check_shell() {
 	shellcheck --external-sources "${files[@]}"
 }
 
+# What a merge left undecided.
+conflict_marks() {
+	if git grep -nE '^(<{7}|>{7})( |$)'; then return 1; fi
+}
+
 docs() { RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items --quiet; }
 
 chart_lint() { "$helm" lint --strict charts/regatta; }
@@ -65,6 +70,7 @@ step 'format of fuzz/ (cargo fmt --check)' cargo fmt --check --manifest-path fuz
 # Its own lock file is not looked at by whatever builds the rest, and the fuzzer is built with --locked.
 step 'fuzz/Cargo.lock fits (cargo metadata --locked)' cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml
 step 'shell scripts (shellcheck)' check_shell
+step 'no marks of a conflict' conflict_marks
 step 'chart (helm lint --strict)' chart_lint
 step 'chart (helm template)' chart_template
 step 'generated files are what crds/ and the chart say' scripts/generate.sh --check

@@ -118,7 +118,8 @@ async fn push_while_killed(stage: &Stage, blobs: &[Bytes]) {
         go_on: go_on.clone(),
     });
     let killing = async {
-        half_way.wait_for(|count| *count == BLOBS).await.unwrap();
+        let all = tokio::time::timeout(3 * RETRIED, half_way.wait_for(|count| *count == BLOBS)).await;
+        all.expect("every push comes half-way").unwrap();
         a_manifest_of_what_is_not_there_is_refused(stage, blobs).await;
         let victim = stage.registry_pods("team").await.remove(0);
         kill_pod(&victim.uid().unwrap());
