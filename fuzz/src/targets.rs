@@ -140,7 +140,8 @@ fn manifest(data: &[u8]) {
     };
     let kind = std::str::from_utf8(kind).ok().and_then(|text| text.parse::<MediaType>().ok());
     let Ok(manifest) = Manifest::parse(kind.as_ref(), body) else { return };
-    assert!(serde_json::from_slice::<serde_json::Value>(body).is_ok());
+    // Numbers may be larger than this program's.
+    assert!(serde_json::from_slice::<&serde_json::value::RawValue>(body).is_ok());
     if let Some(kind) = kind {
         assert_eq!(manifest.media_type, kind);
     }
@@ -226,13 +227,26 @@ fn upload(data: &[u8]) {
     }
     let name: RepositoryName = "a/b".parse().unwrap();
     wait(async {
-        let Ok(registry) = Registry::open(Arc::new(memory), Arc::new(System)).await else { return };
-        let open = registry.is_upload_open(ID).await;
-        let Ok(upload) = registry.upload(&name, ID, "u").await else { return };
-        assert!(open.is_ok());
-        let _ = registry.keep(&upload).await;
-        let body = futures::stream::iter([Ok(bytes::Bytes::from_static(b"bytes"))]);
-        let Ok(grown) = registry.append(&upload, None, None, body).await else { return };
-        assert!(grown.size() >= 5);
+        grow(memory, &name, ID).await;
+        // Tasks are only looked after while somebody waits.
+        let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+        for _ in 0..1_000 {
+            if tasks() == 0 {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(tasks(), 0, "a registry that is gone has left tasks");
     });
+}
+
+async fn grow(memory: MemoryStore, name: &RepositoryName, id: &str) {
+    let Ok(registry) = Registry::open(Arc::new(memory), Arc::new(System)).await else { return };
+    let open = registry.is_upload_open(id).await;
+    let Ok(upload) = registry.upload(name, id, "u").await else { return };
+    assert!(open.is_ok());
+    let _ = registry.keep(&upload).await;
+    let body = futures::stream::iter([Ok(bytes::Bytes::from_static(b"bytes"))]);
+    let Ok(grown) = registry.append(&upload, None, None, body).await else { return };
+    assert!(grown.size() >= 5);
 }
