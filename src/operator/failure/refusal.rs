@@ -22,7 +22,25 @@ pub(super) fn explain(status: &Status) -> String {
 /// Whether a rule of the cluster (a quota, a limit range, a class of storage, a policy) lets nobody have this. That the
 /// operator lacks a right is another matter, and so is a quota that the API server has not counted yet.
 pub(super) fn is_by_rule(status: &Status) -> bool {
-    status.code == 403 && !status.message.contains(" cannot ") && !status.message.contains("status unknown for quota")
+    let message = &status.message;
+    is_denied(message)
+        || (status.code == 403 && !lacks_a_right(message) && !message.contains("status unknown for quota"))
+}
+
+/// Whether a policy has said no, in whatever words and with whatever code: webhooks choose theirs.
+fn is_denied(message: &str) -> bool {
+    let said_by = |who: &str| message.find(who).map(|at| &message[at + who.len()..]);
+    said_by("admission webhook \"").is_some_and(|rest| rest.contains("\" denied the request"))
+        || said_by("ValidatingAdmissionPolicy '").is_some_and(|rest| rest.contains(" denied request"))
+}
+
+/// Whether it is in the words in which the API server says that the caller may not: `User "u" cannot get resource "r"`,
+/// or that it may not own what it asks for. Other rules say "cannot" of what they forbid.
+fn lacks_a_right(message: &str) -> bool {
+    let after = message.split_once(": User \"").and_then(|(_, user)| user.split_once("\" cannot "));
+    let what = after.and_then(|(_, verb)| verb.split_once(' ')).map(|(_, what)| what);
+    what.is_some_and(|what| what.starts_with("resource \"") || what.starts_with("path \""))
+        || message.contains(": cannot set blockOwnerDeletion ")
 }
 
 const CORRECT: &str = "correct it there";
@@ -36,14 +54,19 @@ const RESOURCES: &str = "write there what the API server takes: cpu, memory, eph
 const GROW: &str = "set allowVolumeExpansion: true on the claim's StorageClass if its volumes can grow; otherwise make a \
                     new Registry with a larger claim and replicate to it";
 
+const BY_RULE: Origin = ("a rule of the cluster", "have it changed, or do as it says");
+
 /// What a rule of the cluster is about.
 fn ruled_out(kind: &str, message: &str) -> Origin {
+    if is_denied(message) {
+        return BY_RULE;
+    }
     let size = "spec.managed.storage.claimTemplate.resources.requests.storage";
     match kind {
         "persistentvolumeclaims" if message.contains("resize") => (size, GROW),
         "persistentvolumeclaims" => (size, "have the quota or limit raised, or make the Registry again with less"),
         "services" => ("spec.managed.expose.service.type", "have the quota raised, or choose another type there"),
-        _ => ("a rule of the cluster", "have it changed, or do as it says"),
+        _ => BY_RULE,
     }
 }
 
@@ -87,6 +110,40 @@ mod tests {
         assert!(!is_by_rule(&forbidden("persistentvolumeclaims", lacks)));
         let unknown = "services \"a\" is forbidden: status unknown for quota: q, resources: services";
         assert!(!is_by_rule(&forbidden("services", unknown)));
+        let with_reason = "secrets \"a\" is forbidden: User \"system:serviceaccount:n:u\" cannot get resource \"secrets\" \
+                           in API group \"\" in the namespace \"n\": RBAC: clusterrole.rbac.authorization.k8s.io \"r\" not \
+                           found";
+        assert!(!is_by_rule(&forbidden("secrets", with_reason)));
+        assert!(!is_by_rule(&forbidden("", "forbidden: User \"u\" cannot get path \"/version\"")));
+        let owner = "services \"a\" is forbidden: cannot set blockOwnerDeletion if an ownerReference refers to a resource \
+                     you can't set finalizers on: , <nil>";
+        assert!(!is_by_rule(&forbidden("services", owner)));
+    }
+
+    #[test]
+    fn what_a_policy_says_cannot_be_is_a_rule_and_no_lack_of_a_right() {
+        let of_nobody = "deployments.apps \"a\" is forbidden: containers cannot run as root";
+        assert!(is_by_rule(&forbidden("deployments", of_nobody)));
+        let of_a_user = "deployments.apps \"a\" is forbidden: User \"root\" cannot be what containers run as";
+        assert!(is_by_rule(&forbidden("deployments", of_a_user)));
+    }
+
+    #[test]
+    fn what_is_denied_at_admission_is_a_rule_with_whatever_code() {
+        let said = [
+            "admission webhook \"policy.example\" denied the request: containers cannot run as root",
+            "admission webhook \"policy.example\" denied the request without explanation",
+            "admission webhook \"policy.example\" denied the request: a: User \"u\" cannot use resource \"b\"",
+            "services \"a\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no such type",
+        ];
+        for (message, code) in said.into_iter().flat_map(|said| [400, 403, 409, 422].map(|code| (said, code))) {
+            let status = Status { code, ..forbidden("services", message) };
+            assert!(is_by_rule(&status), "{code} {message}");
+            let explained = explain(&status);
+            assert!(explained.contains("this comes from a rule of the cluster"), "{explained}");
+        }
+        let failed = "failed calling webhook \"policy.example\": context deadline exceeded";
+        assert!(!is_by_rule(&Status { code: 500, ..forbidden("services", failed) }), "it is not there: asked again");
     }
 
     #[test]
