@@ -92,6 +92,7 @@ async fn follow(
 ) -> Result<Settled, Failure> {
     match dereference::progress(context, object, registry, &running).await? {
         Progress::UnderWay { again } => Ok(Settled { standing: status::running(), again: Some(again) }),
+        Progress::Unheard { again } => Ok(Settled { standing: status::unheard(), again: Some(again) }),
         Progress::Pending { job, why, give_up } => {
             let deadline = context.settings.start_deadline;
             if give_up {

@@ -31,7 +31,8 @@ pub struct Settings {
     /// For how long a replicator may say nothing before nobody claims to know how its edges stand. It speaks every half
     /// minute; its pod may be made anew meanwhile.
     pub replicator_silence: Duration,
-    /// How long the registry is asked again for the summary of a run whose pod has left none.
+    /// How long the registry is asked again for the summary of a run whose pod has left none. A failed node takes both
+    /// away, and its volume is let go only after minutes.
     pub summary_patience: Duration,
 }
 
@@ -50,7 +51,7 @@ impl Settings {
             start_patience: Duration::from_mins(2),
             start_deadline: Duration::from_mins(15),
             replicator_silence: Duration::from_mins(2),
-            summary_patience: Duration::from_secs(30),
+            summary_patience: Duration::from_mins(30),
         }
     }
 }

@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use kube::runtime::reflector::ObjectRef;
 
-use super::summary::{self, Ended};
+use super::summary::{self, Ended, Outcome};
 use super::{POLL, build, start, status};
 use crate::api::conditions::reason;
 use crate::api::{
@@ -43,6 +43,11 @@ pub(super) enum Progress {
     /// It runs, or is about to.
     UnderWay {
         /// When it should be looked at again.
+        again: Duration,
+    },
+    /// It has ended, and how is known to a registry that cannot be asked now.
+    Unheard {
+        /// When it should be asked again.
         again: Duration,
     },
     /// It has not started for longer than that should take.
@@ -91,6 +96,16 @@ pub(super) async fn volume(context: &Context, registry: &Registry) -> Result<Vol
     let replicas = deployment.as_ref().and_then(|deployment| deployment.spec.as_ref()?.replicas);
     let has_pods = replicas.unwrap_or(plan.replicas) > 0;
     Ok(Volume { plan, mode, image, has_pods })
+}
+
+/// Whether the registry has no pods, and none are to come.
+pub(super) fn has_no_pods(context: &Context, registry: &Registry) -> bool {
+    let key =
+        ObjectRef::new(&labels::registry_child(&registry.name_any())).within(&registry.namespace().unwrap_or_default());
+    let deployment = context.caches.deployments.get(&key);
+    let running = deployment.as_deref().and_then(|deployment| deployment.spec.as_ref()?.replicas);
+    let wanted = registry.spec.managed.as_ref().map(|managed| managed.replicas);
+    wanted == Some(0) && running.unwrap_or_default() == 0
 }
 
 /// The newest status, where it knows of the request already: the cache may not show it yet, and no request runs twice.
@@ -146,7 +161,7 @@ pub(super) async fn progress(
 ) -> Result<Progress, Failure> {
     let namespace = object.namespace().unwrap_or_default();
     let api = Api::<Job>::namespaced(context.client.clone(), &namespace);
-    let run = match api.get_opt(&running.job).await? {
+    let outcome = match api.get_opt(&running.job).await? {
         None => summary::of_deleted(context, registry, running).await,
         Some(job) => match ended(&job) {
             None => return under_way(context, &namespace, job).await,
@@ -156,8 +171,10 @@ pub(super) async fn progress(
             }
         },
     };
-    // It has ended, and who knows how is asked again.
-    Ok(run.map_or(Progress::UnderWay { again: summary::AGAIN }, |run| Progress::Ended(Box::new(run))))
+    Ok(match outcome {
+        Outcome::Known(run) => Progress::Ended(run),
+        Outcome::Unheard(again) => Progress::Unheard { again },
+    })
 }
 
 async fn under_way(context: &Context, namespace: &str, job: Job) -> Result<Progress, Failure> {

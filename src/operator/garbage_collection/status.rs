@@ -43,6 +43,12 @@ pub(super) fn running() -> Standing {
     Standing::Ready { reason: reason::RUNNING, message: "a run is under way".to_owned() }
 }
 
+/// A run that has ended, of which the registry cannot be asked now.
+pub(super) fn unheard() -> Standing {
+    let message = "the run has ended; what it did is asked of the registry, which does not answer yet".to_owned();
+    Standing::Ready { reason: reason::RUNNING, message }
+}
+
 /// A run whose pod does not start. That the collection is set up well is another matter.
 pub(super) fn pending(job: &str, why: &str, deadline: Duration) -> Standing {
     let message = format!(

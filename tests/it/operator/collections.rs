@@ -1,11 +1,11 @@
 //! Collections: a Job for each request and no request twice.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::{Container, Pod, ServiceAccount};
 use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -55,8 +55,10 @@ async fn a_request_runs_once_and_its_outcome_is_in_the_status() {
     .await;
     world.condition("GarbageCollection", "gc", "Ready", "True", "Running").await;
     world.condition("GarbageCollection", "gc", "LastRunSucceeded", "Unknown", "Running").await;
-    let container = &job.spec.as_ref().expect("spec").template.spec.as_ref().expect("pod").containers[0];
+    let container = container(&job);
     insta::assert_snapshot!(container.args.clone().expect("arguments").join(" "));
+    // Under this name the registry keeps what the run did, should its pod be lost.
+    assert_eq!(environment(&container), [("REGATTA_RUN".to_owned(), job.name_any())]);
     let kubelet = Kubelet::start(&world);
     let status = handled(&world, "one").await;
     assert_eq!(status["lastRun"]["bytesFreed"], 42);
@@ -248,21 +250,97 @@ async fn lose_the_pod(world: &World, job: &str) {
     .await;
 }
 
-/// What the pod of a run would do, had it not been there.
-fn collect(root: &Path, job: &str) {
+fn container(job: &Job) -> Container {
+    job.spec.as_ref().expect("spec").template.spec.as_ref().expect("pod").containers[0].clone()
+}
+
+fn environment(container: &Container) -> Vec<(String, String)> {
+    let variables = container.env.iter().flatten();
+    variables.map(|variable| (variable.name.clone(), variable.value.clone().unwrap_or_default())).collect()
+}
+
+/// A blob on a volume that no manifest needs.
+fn of_nobody(root: &Path) -> PathBuf {
     let nobody_needs = root.join("docker/registry/v2/blobs/sha256/11").join("11".repeat(32));
     std::fs::create_dir_all(&nobody_needs).expect("a directory");
-    std::fs::write(nobody_needs.join("data"), "of nobody").expect("a file");
+    let data = nobody_needs.join("data");
+    std::fs::write(&data, "of nobody").expect("a file");
+    data
+}
+
+/// What the pod of a run would do, had it not been there; but of what is young too.
+async fn collect(world: &World, root: &Path, job: &str) {
+    of_nobody(root);
+    let job = world.api::<Job>().get(job).await.expect("the Job");
     let mut collector = regatta();
     collector.arg("gc").arg("--root").arg(root).args(["--grace-period=0s", "--undelete-window=0s"]);
-    assert!(collector.env("REGATTA_RUN", job).status().expect("it runs").success());
+    assert!(collector.envs(environment(&container(&job))).status().expect("it runs").success());
+}
+
+/// Does what a Job's pod would, on this volume, and says what it left.
+fn run(job: &Job, root: &Path) -> Value {
+    let container = container(job);
+    let files = tempfile::tempdir().expect("a directory");
+    let summary = files.path().join("summary");
+    let mut collector = regatta();
+    for argument in container.args.as_ref().expect("arguments") {
+        collector.arg(match argument.as_str() {
+            "--root=/data" => format!("--root={}", root.display()),
+            "--summary=/dev/termination-log" => format!("--summary={}", summary.display()),
+            other => other.to_owned(),
+        });
+    }
+    assert!(collector.envs(environment(&container)).status().expect("it runs").success());
+    serde_json::from_slice(&std::fs::read(summary).expect("a summary")).expect("JSON")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_takes_nothing_away_and_the_run_after_it_does() {
+    let world = World::new("dry-run").await;
+    world.create(&registry("hq")).await;
+    let spec = json!({
+        "registryRef": { "name": "hq" }, "mode": "ReadOnly", "dryRun": true,
+        "gracePeriod": "0s", "undeleteWindow": "0s",
+    });
+    world.create(&of_kind("GarbageCollection", "gc", spec)).await;
+    let kubelet = Kubelet::start(&world);
+    let _operator = world.operator().await;
+    kubelet.admin("hq").await;
+    let volume = kubelet.volume("hq");
+    let blob = of_nobody(&volume);
+    for (value, dry) in [("dry", true), ("real", false)] {
+        world.patch("GarbageCollection", "gc", json!({ "spec": { "dryRun": dry } })).await.expect("patched");
+        request(&world, value).await;
+        let status = handled(&world, value).await;
+        let name = status["lastRun"]["job"].as_str().expect("a Job").to_owned();
+        let summary = run(&world.api::<Job>().get(&name).await.expect("the Job"), &volume);
+        assert_eq!((&summary["dryRun"], &summary["bytesFreed"]), (&json!(dry), &json!(9)), "{summary}");
+        assert_eq!(blob.exists(), dry, "{value}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspended_collection_runs_nothing_however_it_is_asked() {
+    let world = World::new("suspended").await;
+    world.create(&registry("hq")).await;
+    let spec = json!({ "registryRef": { "name": "hq" }, "mode": "ReadOnly", "suspend": true });
+    let mut gc = of_kind("GarbageCollection", "gc", spec);
+    gc.metadata.annotations = Some([("regatta.dev/requested-at".to_owned(), "now".to_owned())].into());
+    world.create(&gc).await;
+    let _operator = world.operator().await;
+    world.condition("GarbageCollection", "gc", "Ready", "True", "Suspended").await;
+    let jobs = world.api::<Job>().list(&ListParams::default()).await.expect("Jobs");
+    assert_eq!(jobs.items, Vec::<Job>::new());
+    world.patch("GarbageCollection", "gc", json!({ "spec": { "suspend": false } })).await.expect("patched");
+    world.condition("GarbageCollection", "gc", "Ready", "True", "Running").await;
+    the_job(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_whose_pod_is_lost_before_anybody_looked_has_lost_nothing() {
     let (world, kubelet, job) = ended_unseen("lost-pod").await;
     lose_the_pod(&world, &job).await;
-    collect(&kubelet.volume("hq"), &job);
+    collect(&world, &kubelet.volume("hq"), &job).await;
     let _operator = world.operator().await;
     let status = handled(&world, "one").await;
     let run = &status["lastRun"];
@@ -279,6 +357,50 @@ async fn a_complete_run_of_which_nothing_is_left_is_not_called_a_failure() {
     assert_eq!(handled(&world, "one").await["lastRun"]["succeeded"], true);
     let message = world.condition("GarbageCollection", "gc", "LastRunSucceeded", "True", "Succeeded").await;
     assert!(message.contains("what it did is not known"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_run_did_is_asked_of_a_registry_that_is_away_until_it_is_back() {
+    let (world, kubelet, job) = ended_unseen("away").await;
+    lose_the_pod(&world, &job).await;
+    collect(&world, &kubelet.volume("hq"), &job).await;
+    kubelet.freeze("hq").await;
+    let _operator = world.operator().await;
+    eventually("it is said whom it waits for", || async {
+        let message = world.condition("GarbageCollection", "gc", "Ready", "True", "Running").await;
+        if message.contains("asked of the registry, which does not answer yet") { Ok(()) } else { Err(message) }
+    })
+    .await;
+    let found = world.kind("GarbageCollection").get("gc").await.expect("it is there");
+    assert_eq!(found.data["status"]["lastHandledRequest"], Value::Null, "nothing is known of it yet");
+    kubelet.thaw("hq").await;
+    assert_eq!(handled(&world, "one").await["lastRun"]["bytesFreed"], 9);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_registry_that_does_not_come_back_it_is_said_that_nobody_could_be_asked() {
+    let (world, kubelet, job) = ended_unseen("gone").await;
+    lose_the_pod(&world, &job).await;
+    drop(kubelet);
+    let mut settings = world.settings("undisturbed");
+    settings.summary_patience = Duration::from_secs(1);
+    let _operator = world.operator_with(&Control::counting(), settings).await;
+    assert_eq!(handled(&world, "one").await["lastRun"]["succeeded"], true);
+    let message = world.condition("GarbageCollection", "gc", "LastRunSucceeded", "True", "Succeeded").await;
+    let said = "what it did is not known: its pod left no summary, and the registry did not answer within 1 min";
+    assert!(message.contains(said), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_waited_for_where_a_registry_is_to_have_no_pods() {
+    let (world, kubelet, job) = ended_unseen("no-replicas").await;
+    lose_the_pod(&world, &job).await;
+    drop(kubelet);
+    world.patch("Registry", "hq", json!({ "spec": { "managed": { "replicas": 0 } } })).await.expect("patched");
+    let _operator = world.operator().await;
+    assert_eq!(handled(&world, "one").await["lastRun"]["succeeded"], true);
+    let message = world.condition("GarbageCollection", "gc", "LastRunSucceeded", "True", "Succeeded").await;
+    assert!(message.contains("spec.managed.replicas of the Registry is 0"), "{message}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
