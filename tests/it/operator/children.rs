@@ -36,6 +36,7 @@ fn full() -> DynamicObject {
                     "accessModes": ["ReadWriteMany"],
                     "storageClassName": "shared",
                     "resources": { "requests": { "storage": "1Gi" } },
+                    "volumeName": "disk-7",
                 } },
                 "expose": { "service": { "type": "NodePort", "nodePort": 30555 }, "externalURL": "https://10.0.0.1:30555" },
                 "tls": { "secretRef": { "name": "certificate" } },

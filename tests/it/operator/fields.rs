@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Service;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-use regatta::admin::Deletions;
+use regatta::admin::{Deletions, Edge, Filters, PolicyRef, Remote, Trigger};
 use serde_json::{Value, json};
 
 use super::access::{generation, with_robot};
@@ -59,6 +59,79 @@ async fn deletions_that_are_to_be_ignored_are_so_in_the_registrys_document() {
     has(Deletions::Ignore).await;
     world.patch("ReplicationPolicy", "p", json!({ "spec": { "deletions": "Propagate" } })).await.expect("patched");
     has(Deletions::Propagate).await;
+}
+
+/// An edge from hq of a policy that asks for nothing in particular.
+fn plain_edge(world: &World, policy: &str, destination: &str) -> Edge {
+    Edge {
+        id: String::new(),
+        policy: PolicyRef { namespace: world.namespace.clone(), name: policy.to_owned(), generation: 1 },
+        source: "hq".to_owned(),
+        destination: Remote {
+            name: destination.to_owned(),
+            url: format!("https://{destination}.example"),
+            insecure: false,
+        },
+        filters: Filters::default(),
+        deletions: Deletions::Propagate,
+        trigger: Trigger::Event,
+        suspend: false,
+        requested_at: None,
+        approved_plan: None,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_option_of_a_policy_is_in_the_registrys_document_and_none_that_nobody_chose() {
+    let world = World::new("every-option").await;
+    let kubelet = Kubelet::start(&world);
+    world.create(&registry("hq")).await;
+    world.create(&external("city")).await;
+    let insecure = json!({ "external": { "url": "http://village.example", "insecure": true } });
+    world.create(&of_kind("Registry", "village", insecure)).await;
+    let to = |name: &str| json!({ "fanOut": { "source": { "name": "hq" }, "destinations": [{ "name": name }] } });
+    world.create(&of_kind("ReplicationPolicy", "plain", json!({ "topology": to("city") }))).await;
+    let every = json!({
+        "topology": to("village"),
+        "filters": { "repositories": ["shop/**", "base"], "tags": ["v*"] },
+        "trigger": { "manual": {} }, "deletions": "Ignore", "suspend": true,
+    });
+    let mut every = of_kind("ReplicationPolicy", "every", every);
+    every.metadata.annotations = Some(
+        [("regatta.dev/requested-at", "noon"), ("regatta.dev/approve-deletions", "a plan")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into(),
+    );
+    world.create(&every).await;
+    let wanted = [
+        Edge {
+            destination: Remote {
+                name: "village".to_owned(),
+                url: "http://village.example".to_owned(),
+                insecure: true,
+            },
+            filters: Filters {
+                repositories: vec!["shop/**".to_owned(), "base".to_owned()],
+                tags: vec!["v*".to_owned()],
+            },
+            deletions: Deletions::Ignore,
+            trigger: Trigger::Manual,
+            suspend: true,
+            requested_at: Some("noon".to_owned()),
+            approved_plan: Some("a plan".to_owned()),
+            ..plain_edge(&world, "every", "village")
+        },
+        plain_edge(&world, "plain", "city"),
+    ];
+    let _operator = world.operator().await;
+    let admin = kubelet.admin("hq").await;
+    eventually("the edges are as they were asked for", || async {
+        let document = admin.edges(None, Duration::ZERO).await.map_err(|error| error.to_string())?;
+        let mut found: Vec<Edge> = document.edges.into_iter().map(|edge| Edge { id: String::new(), ..edge }).collect();
+        found.sort_by(|a, b| a.policy.name.cmp(&b.policy.name));
+        if found == wanted { Ok(()) } else { Err(format!("{found:#?}")) }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
