@@ -61,7 +61,9 @@ pub(super) async fn run_edge<H: Home, R: Remotes>(
     stop: CancellationToken,
 ) {
     let counters = Arc::new(Counters::from_counts(before.totals));
-    let board = Board::new(shared.clone(), before);
+    // What was known before is of an edge that has ended, perhaps of a policy that was made anew since: until this one has
+    // begun it is not said again of now.
+    let board = Board::new(shared.clone(), EdgeStatus { state: EdgeState::Starting, ..before });
     let mut failures = 0;
     loop {
         let edge = edges.borrow_and_update().clone();
