@@ -13,8 +13,8 @@ use crate::operator::context::lock;
 #[derive(Debug, Default)]
 pub struct EdgesBoard {
     reports: Mutex<HashMap<String, EdgesReport>>,
-    /// By the edge's id.
-    heard: Mutex<HashMap<String, Heard>>,
+    /// By the Registry's UID and the edge's id.
+    heard: Mutex<HashMap<String, HashMap<String, Heard>>>,
 }
 
 /// When a replicator was heard.
@@ -62,12 +62,12 @@ pub enum EdgesReport {
 }
 
 impl EdgesReport {
-    /// The registry has these edges, and says this of them.
+    /// The registry has these edges, and says this of them; what it says of others is of edges that are gone.
     pub fn placed(edges: Vec<Edge>, statuses: Vec<EdgeStatus>) -> Self {
-        Self::Placed {
-            edges: edges.into_iter().map(|edge| (edge.id.clone(), edge)).collect(),
-            statuses: statuses.into_iter().map(|status| (status.id.clone(), status)).collect(),
-        }
+        let edges: BTreeMap<String, Edge> = edges.into_iter().map(|edge| (edge.id.clone(), edge)).collect();
+        let statuses = statuses.into_iter().filter(|status| edges.contains_key(&status.id));
+        let statuses = statuses.map(|status| (status.id.clone(), status)).collect();
+        Self::Placed { edges, statuses }
     }
 }
 
@@ -79,32 +79,32 @@ impl EdgesBoard {
 
     /// The registry is gone.
     pub fn forget(&self, uid: &str) {
-        let gone = lock(&self.reports).remove(uid);
-        if let Some(EdgesReport::Placed { statuses, .. }) = gone {
-            lock(&self.heard).retain(|id, _| !statuses.contains_key(id));
-        }
+        lock(&self.reports).remove(uid);
+        lock(&self.heard).remove(uid);
     }
 
     /// Notes a report; true where it says something new.
     pub fn put(&self, uid: &str, report: EdgesReport) -> bool {
-        if let EdgesReport::Placed { statuses, .. } = &report {
-            self.hear(statuses.values());
+        if let EdgesReport::Placed { edges, statuses } = &report {
+            self.hear(uid, edges, statuses);
         }
         let old = lock(&self.reports).insert(uid.to_owned(), report.clone());
         old.as_ref() != Some(&report)
     }
 
-    fn hear<'a>(&self, statuses: impl Iterator<Item = &'a EdgeStatus>) {
+    fn hear(&self, uid: &str, edges: &BTreeMap<String, Edge>, statuses: &BTreeMap<String, EdgeStatus>) {
         let (mut heard, now) = (lock(&self.heard), Instant::now());
-        for (id, at) in statuses.filter_map(|status| Some((&status.id, status.reported_at?))) {
+        let heard = heard.entry(uid.to_owned()).or_default();
+        heard.retain(|id, _| edges.contains_key(id));
+        for (id, at) in statuses.iter().filter_map(|(id, status)| Some((id, status.reported_at?))) {
             let first = Heard { at, seen: now, renewed: false };
             heard.entry(id.clone()).and_modify(|heard| *heard = heard.next(at, now)).or_insert(first);
         }
     }
 
-    /// For how long the replicator has said nothing of an edge; none where it never said when it spoke.
-    pub fn quiet(&self, id: &str, now: Timestamp) -> Option<Duration> {
-        lock(&self.heard).get(id).map(|heard| heard.quiet(now, Instant::now()))
+    /// For how long the replicator of a registry has said nothing of an edge; none where it never said when it spoke.
+    pub fn quiet(&self, uid: &str, id: &str, now: Timestamp) -> Option<Duration> {
+        lock(&self.heard).get(uid)?.get(id).map(|heard| heard.quiet(now, Instant::now()))
     }
 }
 

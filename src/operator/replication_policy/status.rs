@@ -19,7 +19,7 @@ use crate::operator::conditions::{self, Truth, shorten};
 use crate::operator::context::Context;
 use crate::operator::driver::{Settled, Standing};
 use crate::operator::edges::board::EdgesReport;
-use silence::Hearing;
+use silence::{Hearing, is_about};
 
 /// The state of an edge whose destination another policy has.
 const REFUSED: &str = "Refused";
@@ -132,7 +132,9 @@ fn known(context: &Context, policy: &ReplicationPolicy, placed: &Placed) -> Know
     let (in_place, status, problem) = match found {
         Some(EdgesReport::Placed { edges, statuses }) => {
             let generation = edges.get(&id).map(|edge| edge.policy.generation);
-            (generation == policy.metadata.generation, statuses.get(&id).cloned(), None)
+            let quiet = context.edges.quiet(source_uid, &id, context.now());
+            let said = statuses.get(&id).filter(|status| is_about(policy, status, quiet, context.now()));
+            (generation == policy.metadata.generation, said.cloned(), None)
         }
         Some(EdgesReport::Unreachable { message }) => (false, None, Some(message)),
         // A new process has not asked yet: what was said of this very generation before still holds.
@@ -140,9 +142,9 @@ fn known(context: &Context, policy: &ReplicationPolicy, placed: &Placed) -> Know
     };
     match &status {
         Some(status) => fill(&mut report, status),
-        None => keep(policy, &mut report, problem.is_none()),
+        None => keep(policy, &mut report, asked, problem.is_some()),
     }
-    let hearing = silence::hearing(context, &namespace, &placed.pair.source, status.as_ref());
+    let hearing = silence::hearing(context, &namespace, &placed.pair.source, source_uid, status.as_ref());
     if is_manual(policy) || matches!(hearing, Hearing::Silent { .. }) {
         // Nobody looks at what has changed since.
         report.lag_seconds = None;
@@ -153,14 +155,24 @@ fn known(context: &Context, policy: &ReplicationPolicy, placed: &Placed) -> Know
     Known { report, placed: in_place, here: true, asked, status, problem, hearing, refused: None }
 }
 
-/// What was reported last, where nothing was reported now; its state only where nobody could have reported another.
-fn keep(policy: &ReplicationPolicy, report: &mut EdgeReport, state: bool) {
-    let Some(before) = policy.status.iter().flat_map(|status| &status.edges).find(|edge| edge.id == report.id) else {
-        return;
-    };
+/// What was reported last, where nothing was reported now: what counts since the edge began. How it stands, and how far
+/// behind it is, stands only until this process has asked for the first time; what waits for a person also while nobody
+/// can be asked. Neither outlives the generation that it was said of.
+fn keep(policy: &ReplicationPolicy, report: &mut EdgeReport, asked: bool, unreachable: bool) {
+    let Some(status) = &policy.status else { return };
+    let Some(before) = status.edges.iter().find(|edge| edge.id == report.id) else { return };
+    let same = Some(status.observed_generation) == policy.metadata.generation;
     let ran_here = before.runner.is_none() && before.state != REFUSED;
-    let state = if state && ran_here { before.state.clone() } else { report.state.clone() };
-    *report = EdgeReport { state, runner: None, ..before.clone() };
+    let mut kept = EdgeReport { state: report.state.clone(), runner: None, ..before.clone() };
+    if !asked && same && ran_here {
+        kept.state.clone_from(&before.state);
+    } else {
+        kept.lag_seconds = None;
+    }
+    if !same || (asked && !unreachable) {
+        kept.withheld = None;
+    }
+    *report = kept;
 }
 
 fn fill(report: &mut EdgeReport, status: &EdgeStatus) {
@@ -291,7 +303,9 @@ fn standing(policy: &ReplicationPolicy, known: &[Known]) -> Standing {
              {ANNOTATION_APPROVE_DELETIONS}: {}",
             edge.report.source, edge.report.destination, withheld.deletions, withheld.reason, withheld.plan_hash
         );
-        return Standing::Stalled { ready: true, reason: reason::DELETIONS_WITHHELD, message };
+        // What waits is of what the registry was told last; whether that is what is wanted now is another matter.
+        let ready = known.iter().all(|known| known.placed);
+        return Standing::Stalled { ready, reason: reason::DELETIONS_WITHHELD, message };
     }
     if known.iter().all(|known| !known.here) {
         let message = "every edge runs at the home of its source, which is another cluster".to_owned();
@@ -324,3 +338,6 @@ pub(super) fn without_numbers(status: &ReplicationPolicyStatus) -> ReplicationPo
     };
     ReplicationPolicyStatus { edges: status.edges.iter().map(still).collect(), lag: None, ..status.clone() }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use crate::support::eventually;
 use crate::support::kubelet::Kubelet;
 use crate::support::layers::Control;
 use crate::support::objects::{external, of_kind, registry};
-use crate::support::world::World;
+use crate::support::world::{World, find_condition};
 
 fn tree() -> DynamicObject {
     let node = |name: &str, parent: Option<&str>| match parent {
@@ -106,16 +106,17 @@ async fn policy_status(world: &World) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replicator_that_says_nothing_any_more_is_not_taken_for_one_that_follows() {
     let (world, kubelet) = world().await;
-    let operator = world.operator().await;
+    let mut settings = world.settings("undisturbed");
+    settings.replicator_silence = Duration::from_secs(10);
+    let _operator = world.operator_with(&Control::counting(), settings).await;
     world.ready("ReplicationPolicy", "tree").await;
     let admin = kubelet.admin("hq").await;
     let id = document(&admin, "the edge is placed", |found| found.edges.len() == 1).await.edges[0].id.clone();
-    let report = |ago: i64| {
-        let at = jiff::Timestamp::now() - jiff::SignedDuration::from_mins(ago);
-        (EdgeStatus { reported_at: Some(at), ..status(&id, EdgeState::Following) }, format!("{at:.0}"))
-    };
-    let (old, since) = report(10);
-    admin.put_edge_status(&old).await.expect("taken");
+    let said = status(&id, EdgeState::Following);
+    let since = format!("{:.0}", said.reported_at.expect("a time"));
+    admin.put_edge_status(&said).await.expect("taken");
+    world.condition("ReplicationPolicy", "tree", "Synced", "True", "Succeeded").await;
+    // Nothing happens, and that is noticed.
     let message = world.condition("ReplicationPolicy", "tree", "Synced", "Unknown", "ReplicatorSilent").await;
     for part in ["hq -> province: ", &since, "the Deployment hq-registry-replicator"] {
         assert!(message.contains(part), "{part}: {message}");
@@ -125,13 +126,9 @@ async fn a_replicator_that_says_nothing_any_more_is_not_taken_for_one_that_follo
     assert_eq!((&found["lag"], &found["edges"][0]["lagSeconds"]), (&Value::Null, &Value::Null), "nobody knows");
 
     // Its clock may be wrong: that it says something else is what counts.
-    admin.put_edge_status(&report(-60).0).await.expect("taken");
+    let at = jiff::Timestamp::now() - jiff::SignedDuration::from_mins(60);
+    admin.put_edge_status(&EdgeStatus { reported_at: Some(at), ..said }).await.expect("taken");
     world.condition("ReplicationPolicy", "tree", "Synced", "True", "Succeeded").await;
-    drop(operator);
-    let mut settings = world.settings("undisturbed");
-    settings.replicator_silence = Duration::from_secs(5);
-    let _operator = world.operator_with(&Control::counting(), settings).await;
-    // Nothing happens, and that is noticed.
     world.condition("ReplicationPolicy", "tree", "Synced", "Unknown", "ReplicatorSilent").await;
 }
 
@@ -143,7 +140,8 @@ async fn of_a_manual_policy_nobody_says_that_it_is_followed() {
     world.ready("ReplicationPolicy", "tree").await;
     let admin = kubelet.admin("hq").await;
     let id = document(&admin, "the edge is placed", |found| found.edges.len() == 1).await.edges[0].id.clone();
-    admin.put_edge_status(&status(&id, EdgeState::Idle)).await.expect("taken");
+    let report = EdgeStatus { policy_generation: 2, ..status(&id, EdgeState::Idle) };
+    admin.put_edge_status(&report).await.expect("taken");
     let message = world.condition("ReplicationPolicy", "tree", "Synced", "True", "Succeeded").await;
     assert!(message.contains("spec.trigger is manual") && !message.contains("followed"), "{message}");
     assert_eq!(policy_status(&world).await["lag"], Value::Null);
@@ -177,6 +175,94 @@ async fn withheld_deletions_are_stalled_until_a_person_approves_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_no_registry_was_told_is_not_ready_though_deletions_wait() {
+    let (world, kubelet) = world().await;
+    let _operator = world.operator().await;
+    world.ready("ReplicationPolicy", "tree").await;
+    let admin = kubelet.admin("hq").await;
+    let id = document(&admin, "the edge is placed", |found| found.edges.len() == 1).await.edges[0].id.clone();
+    let withheld =
+        Withheld { reason: WithheldReason::SourceEmpty, plan_hash: "ab".repeat(32), deletions: 3, sample: vec![] };
+    let report = EdgeStatus { withheld: Some(withheld), ..status(&id, EdgeState::DeletionsWithheld) };
+    admin.put_edge_status(&report).await.expect("taken");
+    world.stalled("ReplicationPolicy", "tree", "DeletionsWithheld").await;
+
+    kubelet.freeze("hq").await;
+    let change = json!({ "spec": { "filters": { "repositories": ["app/**"] } } });
+    world.patch("ReplicationPolicy", "tree", change).await.expect("changed");
+    let changed = eventually("the change is seen", || async {
+        let policy = world.kind("ReplicationPolicy").get("tree").await.map_err(|error| error.to_string())?;
+        let seen = policy.data["status"]["observedGeneration"] == 2;
+        if seen { Ok(policy) } else { Err(policy.data["status"].to_string()) }
+    })
+    .await;
+    let found = changed.data["status"].to_string();
+    assert!(find_condition(&changed, "Ready").is_some_and(|ready| ready["status"] != "True"), "{found}");
+    assert!(find_condition(&changed, "Synced").is_some_and(|synced| synced["status"] == "False"), "{found}");
+    assert_eq!(changed.data["status"]["edges"][0]["withheld"], Value::Null, "of another generation");
+
+    kubelet.thaw("hq").await;
+    world.ready("ReplicationPolicy", "tree").await;
+    admin.put_edge_status(&EdgeStatus { policy_generation: 2, ..report }).await.expect("taken");
+    world.stalled("ReplicationPolicy", "tree", "DeletionsWithheld").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_an_edge_whose_registry_cannot_be_asked_nobody_knows_the_lag() {
+    let (world, kubelet) = world().await;
+    let _operator = world.operator().await;
+    world.ready("ReplicationPolicy", "tree").await;
+    let admin = kubelet.admin("hq").await;
+    let id = document(&admin, "the edge is placed", |found| found.edges.len() == 1).await.edges[0].id.clone();
+    admin.put_edge_status(&status(&id, EdgeState::Following)).await.expect("taken");
+    world.condition("ReplicationPolicy", "tree", "Synced", "True", "Succeeded").await;
+    assert_eq!(policy_status(&world).await["lag"], "7s");
+    kubelet.freeze("hq").await;
+    world.condition("ReplicationPolicy", "tree", "Synced", "False", "Comparing").await;
+    let found = policy_status(&world).await;
+    assert_eq!(found["edges"][0]["state"], "Unknown");
+    assert_eq!((&found["lag"], &found["edges"][0]["lagSeconds"]), (&Value::Null, &Value::Null), "{found}");
+    kubelet.thaw("hq").await;
+}
+
+/// The edge's id is the same, the generation is 1 again, and the store has what was said of the first.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_policy_that_is_made_anew_nothing_is_said_that_was_said_of_the_one_before() {
+    let (world, kubelet) = world().await;
+    let _operator = world.operator().await;
+    world.ready("ReplicationPolicy", "tree").await;
+    let admin = kubelet.admin("hq").await;
+    let id = document(&admin, "the edge is placed", |found| found.edges.len() == 1).await.edges[0].id.clone();
+    let said = status(&id, EdgeState::Following);
+    admin.put_edge_status(&said).await.expect("taken");
+    admin.put_edge_status(&status(&"f".repeat(32), EdgeState::Failing)).await.expect("taken, whosever it is");
+    world.condition("ReplicationPolicy", "tree", "Synced", "True", "Succeeded").await;
+    let served: Vec<String> =
+        admin.edge_statuses().await.expect("a list").into_iter().map(|status| status.id).collect();
+    assert_eq!(served, [id.as_str()], "of the edges that run");
+
+    world.delete("ReplicationPolicy", "tree").await;
+    document(&admin, "the edges are gone", |found| found.edges.is_empty()).await;
+    // Of when an object was made the API server says the second only.
+    eventually("it was said in another second", || async {
+        let ago = jiff::Timestamp::now().duration_since(said.reported_at.expect("a time"));
+        if ago.as_secs() >= 2 { Ok(()) } else { Err(ago) }
+    })
+    .await;
+    world.create(&tree()).await;
+    document(&admin, "the edge is back", |found| found.edges.len() == 1).await;
+    world.ready("ReplicationPolicy", "tree").await;
+    let policy = world.kind("ReplicationPolicy").get("tree").await.expect("it is there");
+    let synced = find_condition(&policy, "Synced").expect("it is said");
+    assert_eq!((&synced["status"], &synced["reason"]), (&json!("False"), &json!("Comparing")), "{synced}");
+    assert!(synced["message"].as_str().expect("a text").contains("has not said anything of it yet"), "{synced}");
+    assert_eq!(policy.data["status"]["edges"][0]["state"], "Unknown");
+
+    admin.put_edge_status(&status(&id, EdgeState::Following)).await.expect("taken");
+    world.condition("ReplicationPolicy", "tree", "Synced", "True", "Succeeded").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_request_is_echoed_once_the_edge_handled_it_and_a_policy_that_goes_takes_its_edges_along() {
     let (world, kubelet) = world().await;
     let _operator = world.operator().await;
@@ -190,7 +276,11 @@ async fn a_request_is_echoed_once_the_edge_handled_it_and_a_policy_that_goes_tak
     };
     let id = document(&admin, "the request is placed", asked).await.edges[0].id.clone();
     world.condition("ReplicationPolicy", "tree", "Ready", "True", "Suspended").await;
-    let done = EdgeStatus { last_handled_request: Some("now".to_owned()), ..status(&id, EdgeState::Suspended) };
+    let done = EdgeStatus {
+        policy_generation: 2,
+        last_handled_request: Some("now".to_owned()),
+        ..status(&id, EdgeState::Suspended)
+    };
     admin.put_edge_status(&done).await.expect("taken");
     eventually("the request is echoed", || async {
         let policy = world.kind("ReplicationPolicy").get("tree").await.map_err(|error| error.to_string())?;

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::runtime::reflector::ObjectRef;
 
 use crate::admin::EdgeStatus;
+use crate::api::ReplicationPolicy;
 use crate::operator::context::Context;
 use crate::operator::labels::replicator_child;
 
@@ -47,13 +49,34 @@ impl Hearing {
     }
 }
 
+/// Whether this was said of the policy as it is now: of this generation, and since it was made. An edge has the id that
+/// it had before its policy was deleted and made anew, the generation begins again at 1, and what was said then is read
+/// until its replicator says something else. `quiet` is for how long it has said nothing, where that is known.
+pub(super) fn is_about(
+    policy: &ReplicationPolicy,
+    status: &EdgeStatus,
+    quiet: Option<Duration>,
+    now: Timestamp,
+) -> bool {
+    let made = policy.metadata.creation_timestamp.as_ref();
+    let age = made.and_then(|made| Duration::try_from(now.duration_since(made.0)).ok());
+    let since_made = age.zip(quiet).is_none_or(|(age, quiet)| quiet <= age);
+    policy.metadata.generation == Some(status.policy_generation) && since_made
+}
+
 /// Whether the replicator that reported this is still there.
-pub(super) fn hearing(context: &Context, namespace: &str, source: &str, status: Option<&EdgeStatus>) -> Hearing {
+pub(super) fn hearing(
+    context: &Context,
+    namespace: &str,
+    source: &str,
+    source_uid: &str,
+    status: Option<&EdgeStatus>,
+) -> Hearing {
     let Some(status) = status else { return Hearing::Awaited };
     let name = replicator_child(source);
     let pods = context.caches.deployments.get(&ObjectRef::new(&name).within(namespace));
     let available = pods.as_deref().is_some_and(is_available);
-    let Some((at, quiet)) = status.reported_at.zip(context.edges.quiet(&status.id, context.now())) else {
+    let Some((at, quiet)) = status.reported_at.zip(context.edges.quiet(source_uid, &status.id, context.now())) else {
         // One of a release that said no times: whether its pod is there is all that can be known.
         return if available { Hearing::Heard { until: None } } else { Hearing::Silent { why: gone(&name) } };
     };
