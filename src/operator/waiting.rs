@@ -51,7 +51,7 @@ fn container_waits(pod: &Pod, on_its_way: bool) -> Option<Waiting> {
     let reason = waiting.reason.as_deref().unwrap_or("waiting");
     let creating = matches!(reason, "ContainerCreating" | "PodInitializing");
     let hint = || format!("look at `kubectl describe pod {}`", pod.name_any());
-    let message = || waiting.message.clone().unwrap_or_else(hint);
+    let message = || waiting.message.clone().filter(|message| !message.is_empty()).unwrap_or_else(hint);
     (creating == on_its_way).then(|| Waiting { reason: reason.to_owned(), message: message() })
 }
 

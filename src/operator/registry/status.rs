@@ -100,14 +100,18 @@ pub fn managed(
     numbers(&applied.deployment, status);
     status.last_handled_request = requested_at(registry.annotations());
     let remark = secrets?.map(|remark| format!("; {remark}")).unwrap_or_default();
-    if let Some(message) = &applied.too_small {
-        return Err(Failure::stalled(reason::CHILD_REFUSED, message.clone()));
-    }
     let ready = status.ready_replicas.unwrap_or_default();
     let was_ready = conditions::was_ready(registry.status.as_ref(), registry.metadata.generation);
     let pods = format!("{ready} of {} pods are ready", plan.replicas);
     let serving = ready > 0 && was_ready;
     let why = obstacle.as_ref().map(|obstacle| format!(": {}", obstacle.message)).unwrap_or_default();
+    if let Some(refused) = &applied.too_small {
+        // The claim does not hide what keeps the pods.
+        let complete = rollout(&applied.deployment) == Rollout::Complete;
+        let message = if complete { refused.clone() } else { format!("{refused}; {pods}{why}") };
+        let standing = Standing::Stalled { ready: false, reason: reason::CHILD_REFUSED, message };
+        return Ok(Settled { standing, again: Some(POLL) });
+    }
     let standing = match rollout(&applied.deployment) {
         Rollout::Complete => return Ok(Standing::ready(format!("{}{remark}", complete(plan, applied))).into()),
         Rollout::DeadlineExceeded => {

@@ -49,7 +49,7 @@ pub(super) async fn exceed_deadline(world: &World, registry: &str) {
 }
 
 /// A pod of this component whose container waits.
-async fn waiting_pod(world: &World, component: &str, reason: &str, message: &str) {
+pub(super) async fn waiting_pod(world: &World, component: &str, reason: &str, message: &str) {
     let deployment: Deployment = world.exists("hq-registry").await;
     let template = deployment.spec.expect("spec").template;
     let mut labels = template.metadata.and_then(|meta| meta.labels).expect("labels");
@@ -106,6 +106,18 @@ async fn an_image_that_cannot_be_pulled_is_named_with_its_field() {
         .expect("a status");
     world.roll_out("hq").await;
     world.ready("Registry", "hq").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_is_made_for_too_long_is_told_with_what_it_mostly_is() {
+    let (world, operator) = deployed("unmounted").await;
+    waiting_pod(&world, "registry", "ContainerCreating", "").await;
+    drop(operator);
+    let mut settings = world.settings("undisturbed");
+    settings.start_patience = Duration::ZERO;
+    let _operator = world.operator_with(&Control::counting(), settings).await;
+    let message = world.stalled("Registry", "hq", "NotStarted").await;
+    assert!(message.contains("ContainerCreating") && message.contains("a volume cannot be mounted"), "{message}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,6 +9,7 @@ use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use super::changes::runs;
+use super::unready::waiting_pod;
 use crate::support::eventually;
 use crate::support::kubelet::Kubelet;
 use crate::support::layers::Control;
@@ -93,6 +94,11 @@ async fn a_claim_that_may_not_grow_is_named_and_keeps_nothing_else_from_being_do
     let field = "spec.managed.storage.claimTemplate.resources.requests.storage";
     assert!(message.contains(field) && message.contains("allowVolumeExpansion"), "{message}");
     runs(&world, "hq-registry", image).await;
+    waiting_pod(&world, "registry", "ImagePullBackOff", "Back-off pulling image").await;
+    looked(&world, "0").await;
+    let message = world.stalled("Registry", "hq", "ChildRefused").await;
+    let hidden = ["ImagePullBackOff: Back-off pulling image", "spec.managed.image", field];
+    assert!(hidden.iter().all(|part| message.contains(part)), "{message}");
     world.roll_out("hq").await;
     looked(&world, "1").await;
     world.stalled("Registry", "hq", "ChildRefused").await;
