@@ -120,7 +120,12 @@ choose_storage() {
 	STORAGE_CLASS=${DEMO_STORAGE_CLASS:-} REPLICAS=${DEMO_REPLICAS:-}
 	# Where the demo was before, a claim stays as it is.
 	if [ -s "$DEMO/storage-class" ]; then
-		read -r STORAGE_CLASS REPLICAS <"$DEMO/storage-class"
+		local before_class before_replicas
+		read -r before_class before_replicas <"$DEMO/storage-class"
+		if [ "${STORAGE_CLASS:-$before_class}" != "$before_class" ] || [ "${REPLICAS:-$before_replicas}" != "$before_replicas" ]; then
+			die "the demo is here with storage class $before_class and $before_replicas replicas, and claims stay as they are: DEMO_STORAGE_CLASS or DEMO_REPLICAS says otherwise. \`make demo-down\` takes it away"
+		fi
+		STORAGE_CLASS=$before_class REPLICAS=$before_replicas
 	elif [ -z "$STORAGE_CLASS" ] && [ "$REPLICAS" != 1 ]; then
 		STORAGE_CLASS=$(class_of_many_writers)
 		[ -n "$STORAGE_CLASS" ] || [ -z "$REPLICAS" ] || die "no storage class is known whose volumes many nodes can write: set DEMO_STORAGE_CLASS, or DEMO_REPLICAS=1"
