@@ -1,5 +1,7 @@
 //! `regatta registry`: serves a directory or a bucket.
 
+mod alone;
+mod background;
 mod files;
 mod health;
 mod sole;
@@ -12,24 +14,18 @@ use std::time::Duration;
 
 use axum::Router;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::background::Background;
 use self::sole::Sole;
 use super::store::{OpenError, Opened, StoreArgs};
 use crate::clock::System;
-use crate::registry::{Registry, RegistryError, sweep};
-use crate::server::fault::chain;
+use crate::registry::{Registry, RegistryError};
 use crate::server::listen::Listener;
 use crate::server::tls::{Certificate, TlsError};
-use crate::server::{Server, Settings, dispatch, documents, internal, metrics, probes};
+use crate::server::{Server, Settings, dispatch, internal, metrics, probes};
 use crate::store::metered::{Figures, MeteredStore};
-
-/// How long giving back the lease of the only replica may take.
-const GIVE_BACK: Duration = Duration::from_secs(5);
-
-/// How long a store that failed is left alone before the lease is tried for again.
-const TAKE_AGAIN: Duration = Duration::from_secs(2);
 
 /// Serves an OCI registry from a directory or a bucket.
 #[derive(Debug, clap::Args)]
@@ -191,12 +187,12 @@ pub async fn run(args: Args) -> Result<(), Error> {
     let background = Background::start(&args, &server, sources, certificates);
     let lost = tokio::select! {
         () = signals.wait() => None,
-        why = stays_alone(&opened, &sole, &server) => Some(why),
+        why = alone::stays_alone(&opened, &sole, &server) => Some(why),
     };
     if lost.is_some() {
         // Not only when all have gone: another may write from now on.
         server.leave_writing_to_another(true);
-        background.sweeps.abort();
+        background.stop_sweeping();
     }
     listening.end(&server, Duration::from_secs(args.drain_seconds)).await;
     background.end();
@@ -204,7 +200,7 @@ pub async fn run(args: Args) -> Result<(), Error> {
     if let Some(why) = lost {
         return Err(Error::NotAlone { store: opened.name, why });
     }
-    give_back(&sole).await;
+    alone::give_back(&sole).await;
     Ok(())
 }
 
@@ -281,78 +277,6 @@ impl Listening {
         self.stop.cancel();
         while self.tasks.join_next().await.is_some() {}
         self.health.ended().await;
-    }
-}
-
-/// What goes on beside the requests.
-struct Background {
-    polls: JoinHandle<()>,
-    sweeps: JoinHandle<()>,
-    clocks: JoinHandle<()>,
-}
-
-impl Background {
-    fn start(args: &Args, server: &Server, sources: files::Sources, certificates: Certificates) -> Self {
-        let certificates = [
-            (certificates.serving, args.tls_cert.clone(), args.tls_key.clone()),
-            (certificates.inside, args.internal_tls_cert.clone(), args.internal_tls_key.clone()),
-        ];
-        Self {
-            polls: tokio::spawn(poll(server.clone(), sources, certificates)),
-            sweeps: tokio::spawn(sweep(server.clone())),
-            clocks: tokio::spawn(check_clock(server.clone())),
-        }
-    }
-
-    fn end(self) {
-        [self.polls, self.sweeps, self.clocks].iter().for_each(JoinHandle::abort);
-    }
-}
-
-/// A store that cannot be reached keeps nobody: then the lease ends by itself.
-async fn give_back(sole: &Sole) {
-    match tokio::time::timeout(GIVE_BACK, sole.give_back()).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(error = %chain(&error), "the lease of the only replica was not given back"),
-        Err(_) => tracing::warn!("the lease of the only replica was not given back in time"),
-    }
-}
-
-/// Probes the store daily, and holds the lease of its only replica where it may have one only. Returns when another has
-/// it.
-async fn stays_alone(opened: &Opened, sole: &Sole, server: &Server) -> String {
-    loop {
-        match opened.alone() {
-            None => opened.next_probe().await,
-            Some(why) => {
-                tokio::select! {
-                    () = sole.hold() => return why,
-                    () = opened.next_probe() => {}
-                }
-                continue;
-            }
-        }
-        // It could be shared until now.
-        if let Some(why) = opened.alone() {
-            server.leave_writing_to_another(true);
-            if !takes(sole).await {
-                return why;
-            }
-            server.leave_writing_to_another(false);
-        }
-    }
-}
-
-/// Takes the lease, whatever the store answers meanwhile; false where another replica keeps it.
-async fn takes(sole: &Sole) -> bool {
-    loop {
-        match sole.take().await {
-            Ok(taken) => return taken,
-            Err(error) => {
-                tracing::warn!(error = %chain(&error), "the lease of the only replica was not taken; trying again");
-                tokio::time::sleep(TAKE_AGAIN).await;
-            }
-        }
     }
 }
 
@@ -438,32 +362,6 @@ impl Signals {
     }
 }
 
-type Polled = (Option<Certificate>, Option<PathBuf>, Option<PathBuf>);
-
-/// Looks at the mounted files, every other second.
-async fn poll(server: Server, mut sources: files::Sources, certificates: [Polled; 2]) {
-    let mut ticks = tokio::time::interval(documents::POLL);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut watched =
-        certificates.map(|(certificate, chain, key)| files::WatchedCertificate::new(certificate, chain, key));
-    loop {
-        ticks.tick().await;
-        match sources.read_if_changed() {
-            Ok(Some((keys, configured))) => {
-                server.configure(keys, configured).await;
-                tracing::info!("keys, passwords or replicators changed and are in force");
-            }
-            Ok(None) => {}
-            Err(error) => {
-                tracing::error!(error = %chain(&error), "a changed file is not taken; what was in force stays so");
-            }
-        }
-        for certificate in &mut watched {
-            certificate.poll();
-        }
-    }
-}
-
 /// Lets the process have as many files open as it may; so many connections it can have then: each may read a file.
 fn connections(wanted: usize) -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -475,30 +373,4 @@ fn connections(wanted: usize) -> usize {
         tracing::warn!(connections = most, wanted, "the process may have few files open: fewer connections are taken");
     }
     wanted.min(most)
-}
-
-/// Compares clocks, every minute.
-async fn check_clock(server: Server) {
-    let mut ticks = tokio::time::interval(Duration::from_mins(1));
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        if let Err(error) = server.check_clock().await {
-            tracing::warn!(error = %chain(&error), "the store's clock could not be read");
-        }
-        server.look_at_space().await;
-    }
-}
-
-/// Sweeps leftovers, at the start and each hour.
-async fn sweep(server: Server) {
-    let mut ticks = tokio::time::interval(sweep::EVERY);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        match server.registry().sweep().await {
-            Ok(swept) => tracing::debug!(?swept, "leftovers were swept"),
-            Err(error) => tracing::warn!(error = %chain(&error), "leftovers could not be swept"),
-        }
-    }
 }

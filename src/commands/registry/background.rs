@@ -1,0 +1,96 @@
+//! What a registry does beside its requests: looks at mounted files, sweeps, compares clocks.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use super::{Args, Certificates, files};
+use crate::registry::sweep;
+use crate::server::fault::chain;
+use crate::server::tls::Certificate;
+use crate::server::{Server, documents};
+
+/// What goes on beside the requests.
+pub struct Background {
+    polls: JoinHandle<()>,
+    sweeps: JoinHandle<()>,
+    clocks: JoinHandle<()>,
+}
+
+impl Background {
+    /// Starts it.
+    pub(super) fn start(args: &Args, server: &Server, sources: files::Sources, certificates: Certificates) -> Self {
+        let certificates = [
+            (certificates.serving, args.tls_cert.clone(), args.tls_key.clone()),
+            (certificates.inside, args.internal_tls_cert.clone(), args.internal_tls_key.clone()),
+        ];
+        Self {
+            polls: tokio::spawn(poll(server.clone(), sources, certificates)),
+            sweeps: tokio::spawn(sweep(server.clone())),
+            clocks: tokio::spawn(check_clock(server.clone())),
+        }
+    }
+
+    /// Another replica sweeps from now on.
+    pub fn stop_sweeping(&self) {
+        self.sweeps.abort();
+    }
+
+    /// Ends it.
+    pub fn end(self) {
+        [self.polls, self.sweeps, self.clocks].iter().for_each(JoinHandle::abort);
+    }
+}
+
+type Polled = (Option<Certificate>, Option<PathBuf>, Option<PathBuf>);
+
+/// Looks at the mounted files, every other second.
+async fn poll(server: Server, mut sources: files::Sources, certificates: [Polled; 2]) {
+    let mut ticks = tokio::time::interval(documents::POLL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut watched =
+        certificates.map(|(certificate, chain, key)| files::WatchedCertificate::new(certificate, chain, key));
+    loop {
+        ticks.tick().await;
+        match sources.read_if_changed() {
+            Ok(Some((keys, configured))) => {
+                server.configure(keys, configured).await;
+                tracing::info!("keys, passwords or replicators changed and are in force");
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(error = %chain(&error), "a changed file is not taken; what was in force stays so");
+            }
+        }
+        for certificate in &mut watched {
+            certificate.poll();
+        }
+    }
+}
+
+/// Compares clocks, every minute.
+async fn check_clock(server: Server) {
+    let mut ticks = tokio::time::interval(Duration::from_mins(1));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = server.check_clock().await {
+            tracing::warn!(error = %chain(&error), "the store's clock could not be read");
+        }
+        server.look_at_space().await;
+    }
+}
+
+/// Sweeps leftovers, at the start and each hour.
+async fn sweep(server: Server) {
+    let mut ticks = tokio::time::interval(sweep::EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        match server.registry().sweep().await {
+            Ok(swept) => tracing::debug!(?swept, "leftovers were swept"),
+            Err(error) => tracing::warn!(error = %chain(&error), "leftovers could not be swept"),
+        }
+    }
+}
