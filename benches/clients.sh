@@ -66,7 +66,7 @@ declare -A WARMED=()
 
 # wrk_round WORK WHO SERVER URL AUTHORIZATION [REQUESTS]: one measurement. REQUESTS is a file for report.lua.
 wrk_round() {
-	local work=$1 who=$2 server=$3 url=$4 out=$WORK/wrk.out pid cpu busy began user system real requests micros bytes bad errors _ p99
+	local work=$1 who=$2 server=$3 url=$4 out=$WORK/wrk.out pid cpu busy disk began user system real requests micros bytes bad errors _ p99
 	pid=$(pid_of "$server")
 	local wrk=(env)
 	[ -z "$5" ] || wrk+=(AUTHORIZATION="$5")
@@ -77,10 +77,10 @@ wrk_round() {
 		[ "$WARM_SECONDS" = 0 ] || "${wrk[@]}" -d"${WARM_SECONDS}s" "$url" >/dev/null
 		WARMED[$work/$who/$pid]=1
 	fi
-	cpu=$(cpu_ticks "$pid") busy=$(busy_ticks) began=$(now_ms)
+	cpu=$(cpu_ticks "$pid") busy=$(busy_ticks) disk=$(disk_bytes "$pid") began=$(now_ms)
 	local TIMEFORMAT='%U %S %R'
 	{ time "${wrk[@]}" -d"${CELL_SECONDS}s" "$url" >"$out"; } 2>"$WORK/wrk.time"
-	cpu=$(($(cpu_ticks "$pid") - cpu)) busy=$(($(busy_ticks) - busy)) began=$(($(now_ms) - began))
+	cpu=$(($(cpu_ticks "$pid") - cpu)) busy=$(($(busy_ticks) - busy)) disk=$(($(disk_bytes "$pid") - disk)) began=$(($(now_ms) - began))
 	read -r user system real <"$WORK/wrk.time"
 	read -r _ requests micros bytes bad errors _ p99 < <(grep '^RESULT' "$out")
 	[ "$bad" = 0 ] || die "$who answered $bad of $requests requests for $work with an error"
@@ -92,6 +92,7 @@ wrk_round() {
 	note "$work" "$who" gb-per-cpu "$(quotient "$bytes" "$cpu" "$(quotient "$TICKS" 1000000000)")"
 	# Where no request was finished, there is none.
 	[ "$requests" = 0 ] || note "$work" "$who" p99 "$(quotient "$p99" 1000)"
+	note "$work" "$who" disk "$(quotient "$disk" "$requests")"
 	note "$work" "$who" client-idle "$(awk -v u="$user" -v s="$system" -v r="$real" 'BEGIN { printf "%.3f", 1 - (u + s) / r }')"
 	note "$work" "$who" server-busy "$(quotient "$cpu" "$TICKS" "$(quotient 1000 "$began")")"
 	note_others "$busy" "$cpu" "$(awk -v u="$user" -v s="$system" 'BEGIN { print u + s }')" "$began"

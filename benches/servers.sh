@@ -166,6 +166,9 @@ credentials_of() { [ "$1" = theirs ] || cat "$WORK/basic"; }
 TICKS=$(getconf CLK_TCK)
 export TICKS
 
+# disk_bytes PID: what a process made the system read from disks.
+disk_bytes() { awk '$1 == "read_bytes:" { print $2 }' "/proc/$1/io"; }
+
 # cpu_ticks PID: clock ticks of CPU of a process and all its threads, ended ones too.
 cpu_ticks() {
 	local stat fields

@@ -75,13 +75,15 @@ zipf_section() {
 		The blobs were not pushed: one was, and the files that the server made for it were written again for the others (\`benches/load\`), in $(short "$(median fill ours seconds)") s; the stores are on $(scratch_kind). *Cold* is another run, from a server just
 		begun and with the system's caches dropped, in which no blob is asked for twice.
 
-		| server | hot, 1/CPU-s | Zipf, 1/CPU-s | cold, 1/CPU-s | hot, 1/s | Zipf, 1/s | cold, 1/s | Zipf p99, ms | cold p99, ms | idle client: hot | Zipf |
-		|---|---|---|---|---|---|---|---|---|---|---|
+		What a system does with pages that nobody used for a while is its own affair; how many bytes each request made the server read from the disk is told.
+
+		| server | hot, 1/CPU-s | Zipf, 1/CPU-s | cold, 1/CPU-s | hot, 1/s | Zipf, 1/s | cold, 1/s | Zipf p99, ms | cold p99, ms | from the disk, bytes a request: Zipf | cold | idle client: hot | Zipf |
+		|---|---|---|---|---|---|---|---|---|---|---|---|---|
 	MD
 	for who in ours theirs; do
-		printf '| %s | %s | %s | %s | %s | %s | %s | %s | %s | %s | %s |\n' "$(server_name "$who")" "$(spread hot "$who" per-cpu)" "$(spread zipf "$who" per-cpu)" "$(short "$(median cold "$who" per-cpu)")" \
+		printf '| %s | %s | %s | %s | %s | %s | %s | %s | %s | %.0f | %.0f | %s | %s |\n' "$(server_name "$who")" "$(spread hot "$who" per-cpu)" "$(spread zipf "$who" per-cpu)" "$(short "$(median cold "$who" per-cpu)")" \
 			"$(spread hot "$who" rate)" "$(spread zipf "$who" rate)" "$(short "$(median cold "$who" rate)")" "$(short "$(median zipf "$who" p99)")" "$(short "$(median cold "$who" p99)")" \
-			"$(percent "$(median hot "$who" client-idle)")" "$(percent "$(median zipf "$who" client-idle)")"
+			"$(median zipf "$who" disk)" "$(median cold "$who" disk)" "$(percent "$(median hot "$who" client-idle)")" "$(percent "$(median zipf "$who" client-idle)")"
 	done
 	each=$(ratio zipf ours hot ours per-cpu)
 	printf '\n| mark | ratio of 1/CPU-s | ratio of 1/s | at least | |\n|---|---|---|---|---|\n| Zipf draw against the hot object | %s | %s | %s | %s |\n' \
