@@ -195,20 +195,59 @@ impl Child {
 
     /// Whether this sorts behind a name, which ends in `/` if it is a directory's.
     fn is_after(&self, name: &str) -> bool {
-        let (own, end) = self.sort_key();
-        own.iter().chain(end).gt(name.as_bytes())
+        self.sort_key().cmp(&SortKey::of(name)).is_gt()
     }
 
-    /// What names are ordered by.
-    fn sort_key(&self) -> (&[u8], &[u8]) {
-        (self.name.as_bytes(), if self.is_directory { b"/" } else { b"" })
+    fn sort_key(&self) -> SortKey<'_> {
+        SortKey { name: self.name.as_bytes(), end: end_of(self.is_directory) }
     }
 }
 
-/// Compares names as the byte order of whole keys does: a directory's ends in `/`.
+fn end_of(is_directory: bool) -> &'static [u8] {
+    if is_directory { b"/" } else { b"" }
+}
+
+/// What names are ordered by: as the byte order of whole keys is, in which a directory's ends in `/`.
+#[derive(Debug, Clone, Copy)]
+struct SortKey<'a> {
+    name: &'a [u8],
+    end: &'static [u8],
+}
+
+impl<'a> SortKey<'a> {
+    /// Of a name that has its end.
+    fn of(name: &'a str) -> Self {
+        Self { name: name.as_bytes(), end: b"" }
+    }
+}
+
+impl Ord for SortKey<'_> {
+    /// Long lists are sorted by it: all that both names have is compared in one go.
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        let both = self.name.len().min(other.name.len());
+        let ((first, rest), (first_of_other, rest_of_other)) = (self.name.split_at(both), other.name.split_at(both));
+        let ends = || rest.iter().chain(self.end).cmp(rest_of_other.iter().chain(other.end));
+        first.cmp(first_of_other).then_with(ends)
+    }
+}
+
+impl PartialEq for SortKey<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for SortKey<'_> {}
+
+impl PartialOrd for SortKey<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Compares names as the byte order of whole keys does.
 fn in_key_order(a: &Child, b: &Child) -> std::cmp::Ordering {
-    let (a, b) = (a.sort_key(), b.sort_key());
-    a.0.iter().chain(a.1).cmp(b.0.iter().chain(b.1))
+    a.sort_key().cmp(&b.sort_key())
 }
 
 /// Space behind a store.

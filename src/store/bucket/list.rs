@@ -46,8 +46,8 @@ impl Bucket {
                 (page, in_page) = (current, 0);
             }
             in_page += 1;
-            if let Some(child) = entry.path().strip_prefix(&prefix).and_then(child) {
-                kept.see(child);
+            if let Some((name, is_directory)) = entry.path().strip_prefix(&prefix).and_then(child) {
+                kept.see(name, is_directory);
             }
             if full_page == Some(in_page) && kept.is_full() {
                 break;
@@ -69,10 +69,10 @@ impl Bucket {
 }
 
 /// A name as it follows the directory's; none for the directory itself.
-fn child(rest: &str) -> Option<Child> {
+fn child(rest: &str) -> Option<(&str, bool)> {
     let (name, is_directory) = match rest.strip_suffix('/') {
         Some(name) => (name, true),
         None => (rest, false),
     };
-    (!name.is_empty() && !name.contains('/')).then(|| Child { name: name.to_owned(), is_directory })
+    (!name.is_empty() && !name.contains('/')).then_some((name, is_directory))
 }

@@ -177,7 +177,7 @@ impl Reader {
                 FileType::Unknown => is_directory(&opened, name)?,
                 _ => false,
             };
-            kept.see(Child { name: name.to_owned(), is_directory });
+            kept.see(name, is_directory);
         }
         Ok(kept.into_children())
     }
