@@ -6,8 +6,11 @@ use super::{Registry, RegistryError, Result, layout};
 use crate::oci::RepositoryName;
 use crate::store::{Durability, Key};
 
-/// How many names are looked at in one listing.
-const PAGE: usize = 1_000;
+/// The most names that one listing is asked for.
+const PAGE: usize = 1_001;
+
+/// The fewest: a directory may hold no repository.
+const FEW: usize = 100;
 
 impl Registry {
     /// Up to `limit` repositories in lexical order, those after `last` only.
@@ -56,7 +59,8 @@ impl Registry {
                 None => after.map(|after| format!("{after}{}", layout::SEPARATOR)),
             };
             while found.len() < limit {
-                let children = self.inner.store.children(&directory, from.as_deref(), PAGE).await?;
+                let page = (limit - found.len()).clamp(FEW, PAGE);
+                let children = self.inner.store.children(&directory, from.as_deref(), page).await?;
                 for child in &children {
                     if found.len() >= limit {
                         return Ok(());
@@ -69,7 +73,7 @@ impl Registry {
                     }
                 }
                 match children.last() {
-                    Some(last) if children.len() == PAGE => {
+                    Some(last) if children.len() == page => {
                         from = Some(if last.is_directory { format!("{}/", last.name) } else { last.name.clone() });
                     }
                     Some(_) | None => return Ok(()),

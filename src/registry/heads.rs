@@ -107,7 +107,7 @@ struct Known {
     wall: AtomicU64,
 }
 
-/// What a tag or a manifest has beside.
+/// What a tag or a manifest has beside. A tag that was only listed has nothing.
 #[derive(Debug)]
 struct More {
     /// What a tag points to.
@@ -139,12 +139,15 @@ impl Heads {
         if self.lost.is_empty() { 0 } else { self.lost.get(register).unwrap_or_default() }
     }
 
-    fn keep(&self, name: Vec<u8>, register: &Register, current: &Current, (machine, wall): (u64, u64)) {
+    fn keep(&self, name: Vec<u8>, register: &Register, current: &Current, times: (u64, u64)) {
         let digest = register.digest().is_none().then(|| current.digest.clone());
         let media_type = current.media_type.clone();
         let more = (digest.is_some() || media_type.is_some()).then(|| Box::new(More { digest, media_type }));
-        let (machine, wall) = (machine.into(), wall.into());
-        let known = Known { version: current.version, size: current.size, more, machine, wall };
+        self.keep_known(name, current.version, current.size, more, times);
+    }
+
+    fn keep_known(&self, name: Vec<u8>, version: u64, size: u64, more: Option<Box<More>>, (machine, wall): (u64, u64)) {
+        let known = Known { version, size, more, machine: machine.into(), wall: wall.into() };
         self.cache.insert(name.into_boxed_slice(), Arc::new(known));
     }
 }
@@ -188,9 +191,18 @@ impl Registry {
         Ok(Some(current))
     }
 
-    /// Whether the register is in memory, and still set. Where it is not there, nothing is said.
-    pub(super) async fn is_known_set(&self, register: &Register) -> Result<bool> {
-        Ok(self.confirmed(register, &name(register), self.times()).await?.is_some())
+    /// Whether a tag is set, as [`Registry::is_set`], and cheaper for what is listed often: it is kept without what it
+    /// points to, which nobody has read.
+    pub(super) async fn is_tag_set(&self, register: &Register) -> Result<bool> {
+        let (now, name) = (self.times(), name(register));
+        if self.confirmed(register, &name, now).await?.is_some() {
+            return Ok(true);
+        }
+        let set = self.set_version(&register.key()).await?;
+        if let Some(version) = set {
+            self.inner.heads.keep_known(name, version, 0, None, now);
+        }
+        Ok(set.is_some())
     }
 
     async fn confirmed(&self, register: &Register, name: &[u8], now: (u64, u64)) -> Result<Option<Arc<Known>>> {

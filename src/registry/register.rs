@@ -245,15 +245,20 @@ impl Registry {
 
     /// Whether the register is set, from its hint where there is one.
     pub async fn is_set(&self, key: &Key) -> Result<bool> {
+        Ok(self.set_version(key).await?.is_some())
+    }
+
+    /// The number of the register's newest version where that sets it.
+    pub(super) async fn set_version(&self, key: &Key) -> Result<Option<u64>> {
         match versions::newest_number(&self.inner.store, key).await? {
-            None => Ok(false),
-            Some((_, Some(hint))) => Ok(hint == Op::Set.hint()),
+            None => Ok(None),
+            Some((number, Some(hint))) => Ok((hint == Op::Set.hint()).then_some(number)),
             Some((_, None)) => {
-                let newest = versions::newest(&self.inner.store, key).await?;
-                let entry = newest.map(|newest| serde_json::from_slice::<Entry>(&newest.value)).transpose();
+                let Some(newest) = versions::newest(&self.inner.store, key).await? else { return Ok(None) };
+                let entry = serde_json::from_slice::<Entry>(&newest.value);
                 let entry = entry
                     .map_err(|error| super::RegistryError::Corrupt { key: key.to_string(), why: error.to_string() })?;
-                Ok(entry.is_some_and(|entry| entry.op == Op::Set))
+                Ok((entry.op == Op::Set).then_some(newest.number))
             }
         }
     }

@@ -1,12 +1,22 @@
 //! Tags: one register each, listed by names alone.
 
+use futures::future::try_join_all;
+
 use super::journal::Ticket;
 use super::register::{Author, Draft, Head, Op, Permit};
 use super::{Register, Registry, RegistryError, Result, layout};
 use crate::oci::{Digest, Reference, RepositoryName, Tag};
+use crate::store::Child;
 
-/// How many names are looked at in one listing.
-const PAGE: usize = 1_000;
+/// The most names that one listing is asked for.
+const PAGE: usize = 1_001;
+
+/// The fewest: some will have ended. Where that is not enough, so many have that the next listing is a long one.
+const FEW: usize = 100;
+
+/// How many tags are looked at together: in a bucket, or on a network's filesystem, each look takes a while. So many are
+/// polled in a row without a queue.
+const AT_ONCE: usize = 30;
 
 /// How many tags one page looks at, whatever has ended of them.
 const LOOKED_AT: usize = 10_000;
@@ -37,30 +47,44 @@ impl Registry {
         let (mut tags, mut looked_at) = (Vec::<Tag>::new(), 0);
         let mut after = last.map(|last| format!("{last}!/"));
         loop {
-            let names = self.tag_names(repository, after.as_deref()).await?;
-            looked_at += names.len();
-            let end = names.last().filter(|_| names.len() == PAGE).cloned();
-            after = end.as_ref().map(|tag| format!("{tag}!/"));
-            for tag in names {
-                let register = Register::Tag(repository.clone(), tag);
-                if !self.is_known_set(&register).await? && !self.is_set(&register.key()).await? {
-                    continue;
+            // One more than is wanted tells whether there is one: then the directory is listed once.
+            let wanted = (limit - tags.len()).saturating_add(1);
+            let page = if looked_at == 0 { wanted.clamp(FEW, PAGE) } else { PAGE };
+            let (names, next) = self.tag_names(repository, after.as_deref(), page).await?;
+            looked_at += page;
+            after = next;
+            let end = names.last().filter(|_| after.is_some()).cloned();
+            let mut names = names.into_iter().peekable();
+            while names.peek().is_some() {
+                let wanted = (limit - tags.len()).saturating_add(1).min(AT_ONCE);
+                let together: Vec<Register> =
+                    names.by_ref().take(wanted).map(|tag| Register::Tag(repository.clone(), tag)).collect();
+                let set = try_join_all(together.iter().map(|register| self.is_tag_set(register))).await?;
+                for (register, _) in together.into_iter().zip(set).filter(|(_, set)| *set) {
+                    if tags.len() == limit {
+                        let last = tags.last().cloned();
+                        return Ok((tags, last));
+                    }
+                    tags.extend(register.into_tag());
                 }
-                if tags.len() == limit {
-                    let last = tags.last().cloned();
-                    return Ok((tags, last));
-                }
-                tags.extend(register.into_tag());
             }
-            if end.is_none() || looked_at >= LOOKED_AT {
+            if after.is_none() || (looked_at >= LOOKED_AT && end.is_some()) {
                 return Ok((tags, end));
             }
         }
     }
 
-    async fn tag_names(&self, repository: &RepositoryName, after: Option<&str>) -> Result<Vec<Tag>> {
-        let children = self.inner.store.children(&layout::tags(repository), after, PAGE).await?;
-        Ok(children.iter().filter_map(|child| child.name.strip_suffix(layout::SEPARATOR)?.parse().ok()).collect())
+    /// Names of tags, set or not, and where the next ones are listed from. Whatever else lies there is passed over.
+    async fn tag_names(
+        &self,
+        repository: &RepositoryName,
+        after: Option<&str>,
+        page: usize,
+    ) -> Result<(Vec<Tag>, Option<String>)> {
+        let children = self.inner.store.children(&layout::tags(repository), after, page).await?;
+        let next = children.last().filter(|_| children.len() == page).map(Child::as_start);
+        let tag = |child: &Child| child.name.strip_suffix(layout::SEPARATOR)?.parse().ok();
+        Ok((children.iter().filter_map(tag).collect(), next))
     }
 
     /// The tag's head, if the tag is set.
@@ -73,15 +97,19 @@ impl Registry {
     pub async fn tags_of(&self, repository: &RepositoryName, digest: &Digest) -> Result<Vec<(Tag, Head)>> {
         let (mut found, mut after) = (Vec::new(), None);
         loop {
-            let names = self.tag_names(repository, after.as_deref()).await?;
-            for tag in &names {
-                let head = self.head_if_set(&Register::Tag(repository.clone(), tag.clone())).await?;
-                found.extend(head.filter(|head| head.entry.digest == *digest).map(|head| (tag.clone(), head)));
+            let (names, next) = self.tag_names(repository, after.as_deref(), PAGE).await?;
+            for together in names.chunks(AT_ONCE) {
+                let registers: Vec<Register> =
+                    together.iter().map(|tag| Register::Tag(repository.clone(), tag.clone())).collect();
+                let heads = try_join_all(registers.iter().map(|register| self.head_if_set(register))).await?;
+                let pointing = |head: &Head| head.entry.digest == *digest;
+                let heads = together.iter().zip(heads).filter_map(|(tag, head)| Some((tag, head.filter(pointing)?)));
+                found.extend(heads.map(|(tag, head)| (tag.clone(), head)));
             }
-            match names.last() {
-                Some(tag) if names.len() == PAGE => after = Some(format!("{tag}!/")),
-                Some(_) | None => return Ok(found),
+            if next.is_none() {
+                return Ok(found);
             }
+            after = next;
         }
     }
 

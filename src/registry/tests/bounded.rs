@@ -8,9 +8,9 @@ use bytes::Bytes;
 
 use super::{author, body, push_image, repository};
 use crate::clock::System;
-use crate::oci::Digest;
+use crate::oci::{Digest, RepositoryName, Tag};
 use crate::registry::register::to_json;
-use crate::registry::{Registry, RegistryError, journal, layout};
+use crate::registry::{Register, Registry, RegistryError, journal, layout, versions};
 use crate::store::faulty::{FaultyStore, Operation};
 use crate::store::{Backend as _, Durability, memory::MemoryStore};
 
@@ -97,7 +97,78 @@ async fn an_upload_has_only_so_many_parts_and_can_be_closed_then() {
     assert_eq!(registry.close(&upload, None, None, body(b""), &digest, &author()).await.unwrap(), size);
 }
 
-/// Pages of tags of which most have ended go on behind what was looked at.
+/// A tag's register with one version, as it lies in the store.
+async fn lay_tag(registry: &Registry, repository: &RepositoryName, tag: &str, op: &str) {
+    let register = layout::tags(repository).join(format_args!("{tag}!"));
+    for key in [register.join(versions::name(1)), register.join(format_args!("{}!{op}", versions::name(1)))] {
+        registry.store().put_new(&key, Bytes::new(), Durability::Durable).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_tags_costs_one_listing_once_they_are_known() {
+    let (registry, _, listings) = counted(Operation::Children).await;
+    let name = repository("a");
+    push_image(&registry, &name, "v", b"layer").await;
+    for number in 0..1_100 {
+        lay_tag(&registry, &name, &format!("t{number:04}"), "set").await;
+    }
+    let mut costs = Vec::new();
+    for _ in 0..2 {
+        listings.store(0, Ordering::Relaxed);
+        let (tags, next) = registry.tags(&name, None, 1_000).await.unwrap();
+        assert_eq!((tags.len(), tags.last().cloned()), (1_000, next));
+        costs.push(listings.load(Ordering::Relaxed));
+    }
+    assert_eq!(costs, [1 + 1_001, 1]);
+}
+
+#[tokio::test]
+async fn a_tag_that_was_only_listed_is_read_when_it_is_asked_for() {
+    let (registry, ..) = counted(Operation::Children).await;
+    let name = repository("a");
+    let digest = push_image(&registry, &name, "v", b"layer").await;
+    let tag: Tag = "v".parse().unwrap();
+    for _ in 0..2 {
+        assert_eq!(registry.tags(&name, None, 10).await.unwrap().0, [tag.clone()]);
+    }
+    let current = registry.current(&Register::Tag(name.clone(), tag.clone())).await.unwrap().unwrap();
+    assert_eq!(current.digest, digest);
+    registry.delete_tag(&name, &tag, &author()).await.unwrap();
+    assert_eq!(registry.tags(&name, None, 10).await.unwrap().0, []);
+}
+
+#[tokio::test]
+async fn tags_of_which_most_have_ended_are_paged() {
+    let (registry, store, _) = counted(Operation::Children).await;
+    let name = repository("a");
+    push_image(&registry, &name, "z", b"layer").await;
+    for number in 0..11_000 {
+        lay_tag(&registry, &name, &format!("t{number:05}"), "del").await;
+    }
+    let (tags, next) = registry.tags(&name, None, 10).await.unwrap();
+    assert_eq!(tags, []);
+    let next = next.expect("the page ends before it is full");
+    let (tags, next) = registry.tags(&name, Some(next.as_str()), 10).await.unwrap();
+    assert_eq!((tags, next), (vec!["z".parse().unwrap()], None));
+    assert!(store.longest_listing() <= 1_001, "{}", store.longest_listing());
+}
+
+#[tokio::test]
+async fn what_lies_among_tags_and_is_none_ends_no_list() {
+    let (registry, ..) = counted(Operation::Children).await;
+    let name = repository("a");
+    push_image(&registry, &name, "z", b"layer").await;
+    for number in 0..150 {
+        lay_tag(&registry, &name, &format!("t{number:03}"), "set").await;
+    }
+    let stray = layout::tags(&name).join("t050.orig").join("file");
+    registry.store().put_new(&stray, Bytes::new(), Durability::Durable).await.unwrap();
+    let (tags, next) = registry.tags(&name, None, 120).await.unwrap();
+    assert_eq!((tags.len(), next.as_ref().map(Tag::as_str)), (120, Some("t119")));
+    assert_eq!(registry.tags(&name, Some("t119"), 120).await.unwrap().0.len(), 31);
+}
+
 #[tokio::test]
 async fn a_digest_is_deleted_with_two_looks_at_each_tag() {
     let (registry, _, listings) = counted(Operation::Children).await;
