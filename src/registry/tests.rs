@@ -7,6 +7,7 @@ mod durability;
 mod given_up;
 mod landing;
 mod mounting;
+mod once;
 pub(crate) mod time;
 mod uploading;
 mod watched;
@@ -457,16 +458,6 @@ async fn a_directory_opened_again_is_the_same_store_with_everything_in_it() {
     assert!(directory.path().join(path).exists(), "blobs lie where Distribution puts them");
 }
 
-#[tokio::test]
-async fn a_term_is_given_once_to_each_holder_and_grows() {
-    let registry = registry().await;
-    assert_eq!(registry.take_term("a").await.unwrap(), 1);
-    assert_eq!(registry.take_term("a").await.unwrap(), 1);
-    assert_eq!(registry.take_term("b").await.unwrap(), 2);
-    assert_eq!(registry.take_term("a").await.unwrap(), 3);
-    assert_eq!(registry.term().await.unwrap(), 3);
-}
-
 #[test]
 fn a_head_that_is_condemned_is_readable_and_not_set() {
     let entry = super::Entry {
@@ -481,25 +472,4 @@ fn a_head_that_is_condemned_is_readable_and_not_set() {
     };
     let head = Head { version: 1, entry };
     assert!(head.is_readable() && !head.is_set());
-}
-
-#[tokio::test]
-async fn what_a_collection_did_is_kept_as_it_was_said_first_and_not_for_ever() {
-    let (one, other) = replicas().await;
-    assert_eq!(one.run("gc-1").await.unwrap(), None);
-    assert!(one.keep_run("gc-1", "first".into()).await.unwrap());
-    assert!(!other.keep_run("gc-1", "second".into()).await.unwrap());
-    assert_eq!(other.run("gc-1").await.unwrap().unwrap(), "first");
-    assert_eq!(one.forget_runs(super::runs::KEPT).await.unwrap(), 0);
-    assert_eq!(one.forget_runs(std::time::Duration::ZERO).await.unwrap(), 1);
-    assert_eq!(one.run("gc-1").await.unwrap(), None);
-}
-
-#[test]
-fn the_name_of_a_run_is_that_of_a_job() {
-    use super::runs::is_run_name;
-    assert!(["a", "gc-0123456789abcdef", &"a".repeat(63)].into_iter().all(is_run_name));
-    for no_name in ["", "-a", "a-", "A", "a/b", "..", "a.b", &"a".repeat(64)] {
-        assert!(!is_run_name(no_name), "{no_name}");
-    }
 }

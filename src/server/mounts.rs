@@ -1,13 +1,15 @@
 //! Mounts (distribution-spec, "Mounting a blob from another repository").
 //!
-//! A blob is mounted out of a repository that links it now; bytes that nobody links are not there. With `from`: pull is needed there, of the identity and of its token; a token that does not cover it is asked for
+//! A blob is mounted out of a repository that links it now; bytes that nobody links are not there.
+//!
+//! With `from`: pull is needed there, of the identity and of its token; a token that does not cover it is asked for
 //! again. A source that the identity may not read and one that does not exist look alike: an upload begins.
 //!
 //! Without `from`: from any repository that the identity may pull. A token cannot cover what its client does not know
 //! by name, so the identity's own rights decide alone; what it gets must be pushed to a repository that the token
 //! covers, and its digest known. The target's own namespace is looked at first, then the projects that the identity may
-//! pull, and only so many repositories (see `registry::find`). Where they are does not depend on where the blob is: time tells nothing of
-//! what may not be seen.
+//! pull, and only so many repositories (see `registry::find`). Where they are does not depend on where the blob is: time
+//! tells nothing of what may not be seen.
 //!
 //! Admins with a password may pull everything. So may replicators, for whom `from` is only where to look first: one POST
 //! answers them, whatever they remember. `regatta replicate` with an admin's password names the target itself where it

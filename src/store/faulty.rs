@@ -65,6 +65,10 @@ impl Backend for FaultyStore {
         self.ask(Operation::Read, key, Box::pin(async move { self.inner.read(key).await }))
     }
 
+    fn read_through<'a>(&'a self, key: &'a Key) -> Answer<'a, Option<Bytes>> {
+        self.ask(Operation::Read, key, Box::pin(async move { self.inner.read_through(key).await }))
+    }
+
     fn open<'a>(&'a self, key: &'a Key) -> Answer<'a, Option<Object>> {
         self.ask(Operation::Open, key, Box::pin(async move { self.inner.open(key).await }))
     }

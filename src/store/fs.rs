@@ -3,8 +3,8 @@
 //! The order of system calls is the protocol:
 //!
 //! - a key is made as a temporary file, `fdatasync`ed, and *linked* to its name (never renamed over it, so that the
-//!   second of two writers loses; only bytes that are known to be damaged are replaced by a rename); then the directory is `fsync`ed, and every directory on the way whose own entry is
-//!   not known to be on disk;
+//!   second of two writers loses; only bytes that are known to be damaged are replaced by a rename); then the directory
+//!   is `fsync`ed, and every directory on the way whose own entry is not known to be on disk;
 //! - a key that was there already is `fsync`ed too before anybody is told so: whoever made it may not have come so far;
 //! - after a failing link, two links on the temporary mean that it was done: NFS retransmits.
 //!
@@ -147,6 +147,8 @@ impl Inner {
         let failed = |source| StoreError::io("linking", key, source);
         let published = with_parent(&to, || match std::fs::hard_link(&from, &to) {
             Ok(()) => Ok(Published::Created),
+            // The directory is still to be made.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(error),
             Err(error) => match (was_it_us(&from, &to), error.kind()) {
                 (true, _) => Ok(Published::Created),
                 (false, io::ErrorKind::AlreadyExists) => Ok(Published::Exists),
@@ -254,7 +256,7 @@ impl Inner {
     }
 }
 
-/// After a failing link, whatever it failed with: whether the name is a link to this very temporary all the same, made
+/// After a failing link, whatever else it failed with: whether the name is a link to this very temporary all the same, made
 /// by a try whose answer was lost.
 fn was_it_us(temporary: &Path, key: &Path) -> bool {
     use std::os::unix::fs::MetadataExt as _;

@@ -11,8 +11,8 @@ pub(super) fn documented(code: ErrorCode) -> (&'static [u16], &'static str) {
         ErrorCode::BlobUnknown => (&[404], "the repository has no such blob"),
         ErrorCode::BlobUploadInvalid => (
             &[400, 408, 416],
-            "a part of an upload that breaks off, is one of more than 10,000, does not fit its Content-Range, comes too slowly (408), or does not begin \
-             where the last one ended (416: `Range` says how far it came, `Location` where to go on)",
+            "a part of an upload that breaks off, is one of more than 10,000, does not fit its Content-Range, comes too slowly \
+             (408), or does not begin where the last one ended (416: `Range` says how far it came, `Location` where to go on)",
         ),
         ErrorCode::BlobUploadUnknown => {
             (&[404], "no such upload, or somebody else's: it was closed, cancelled or swept")

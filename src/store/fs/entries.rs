@@ -9,9 +9,11 @@ use std::sync::{Mutex, PoisonError};
 /// How many entries are remembered: those of pushes in progress matter. Forgetting one costs an fsync.
 const REMEMBERED: usize = 16_384;
 
-/// What this process put on disk itself. How old an entry is says nothing: the filesystem commits what it has by itself
-/// within seconds or minutes, but of its own time, while the clock that stamps entries jumps when a machine was suspended or
-/// is set. So what was not put on disk here is synced once, whoever made it and when. A file is known by path, inode and the time at which it was written, none of
+/// What this process put on disk itself.
+///
+/// How old an entry is says nothing: the filesystem commits what it has by itself within seconds or minutes, but of its own
+/// time, while the clock that stamps entries jumps when a machine was suspended or is set. So what was not put on disk here
+/// is synced once, whoever made it and when. A file is known by path, inode and the time at which it was written, none of
 /// which link and unlink change: one that was deleted and made again by another process is not known.
 #[derive(Debug, Default)]
 pub(super) struct DurableEntries {
