@@ -5,6 +5,8 @@
 //! of that, what can be read as descriptors in the same fields counts, so that the collector keeps it, and the rest is
 //! nobody's business.
 
+mod keys;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -25,7 +27,7 @@ pub struct Descriptor {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<String>,
     /// Free annotations.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "texts")]
     pub annotations: Option<BTreeMap<String, String>>,
 }
 
@@ -77,6 +79,16 @@ pub enum ManifestError {
     /// Nested deeper than any reader of it would follow.
     #[error("the manifest is nested more than {DEEPEST} levels deep")]
     TooDeep,
+    /// CVE-2021-41190 by another way: Go matches keys whatever their case, and the last one counts.
+    #[error(
+        "the key `{key}` is taken for `{known}` by clients that pass over its case, and by others not: write `{known}`"
+    )]
+    AlmostKey {
+        /// As it was sent.
+        key: String,
+        /// As it is to be.
+        known: &'static str,
+    },
     /// Neither the header nor the body says what it is.
     #[error("the manifest has no media type: neither a Content-Type nor a `mediaType`")]
     NoMediaType,
@@ -107,7 +119,14 @@ struct Raw {
     blobs: Option<Vec<Descriptor>>,
     manifests: Option<Vec<Descriptor>>,
     subject: Option<Descriptor>,
+    #[serde(default, deserialize_with = "texts")]
     annotations: Option<BTreeMap<String, String>>,
+}
+
+/// Go reads `null` as a text without characters.
+fn texts<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<BTreeMap<String, String>>, D::Error> {
+    let texts = Option::<BTreeMap<String, Option<String>>>::deserialize(deserializer)?;
+    Ok(texts.map(|texts| texts.into_iter().map(|(key, text)| (key, text.unwrap_or_default())).collect()))
 }
 
 /// A type that is not known. What does not fit is passed over.
@@ -206,6 +225,12 @@ impl Manifest {
             subject: raw.subject,
             annotations: raw.annotations,
         })
+    }
+
+    /// Refuses a manifest of a known type that means one thing to readers that look at the case of keys, and another to
+    /// those that do not. For what is pushed only: what is in a store already is read as it is.
+    pub fn require_exact_keys(&self, bytes: &[u8]) -> Result<(), ManifestError> {
+        if self.media_type.is_manifest() { keys::require_exact(bytes) } else { Ok(()) }
     }
 
     /// Every blob that must be there: config and layers, without what registries need not hold.

@@ -9,7 +9,7 @@ use super::blobs::{CONTENT_DIGEST, caching, content, is_unchanged, name_content,
 use super::dispatch::{Call, content_length, query_values};
 use super::room::Held;
 use crate::auth::Permission;
-use crate::oci::{ErrorCode, Invalid, Manifest, MediaType, Reference, RepositoryName, Tag};
+use crate::oci::{ErrorCode, Invalid, Manifest, ManifestError, MediaType, Reference, RepositoryName, Tag};
 use crate::registry::RegistryError;
 use crate::registry::manifests::{Incoming, Stored};
 
@@ -86,7 +86,7 @@ fn tags(call: &Call, reference: &Reference) -> Result<Vec<Tag>, Fault> {
         let message = format!("one request may set {MOST_TAGS} tags");
         return Err(Fault::new(StatusCode::URI_TOO_LONG, ErrorCode::Unsupported, message));
     }
-    let bad = |error: Invalid| Fault::new(StatusCode::BAD_REQUEST, ErrorCode::TagInvalid, error.to_string());
+    let bad = |error: Invalid| Fault::new(StatusCode::BAD_REQUEST, ErrorCode::ManifestInvalid, error.to_string());
     tags.iter().map(|tag| tag.parse().map_err(bad)).collect()
 }
 
@@ -104,7 +104,11 @@ async fn put(
         .transpose()
         .map_err(|error| Fault::new(StatusCode::BAD_REQUEST, ErrorCode::ManifestInvalid, error.to_string()))?;
     let (large, bytes) = (held.is_large(), held.bytes.clone());
-    let parse = move || Manifest::parse(content_type.as_ref(), &bytes);
+    let parse = move || {
+        let manifest = Manifest::parse(content_type.as_ref(), &bytes)?;
+        manifest.require_exact_keys(&bytes)?;
+        Ok::<_, ManifestError>(manifest)
+    };
     let manifest =
         if large { tokio::task::spawn_blocking(parse).await.map_err(|error| Fault::unknown(&error))? } else { parse() };
     let incoming = Incoming::of(name, reference, manifest.map_err(RegistryError::from)?, held.bytes.clone())?;
