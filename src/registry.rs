@@ -22,6 +22,7 @@ pub mod journal;
 pub mod layout;
 pub mod lookups;
 pub mod manifests;
+mod references;
 pub mod referrers;
 pub mod register;
 pub mod runs;

@@ -110,6 +110,14 @@ pub enum RegistryError {
         /// What is missing.
         missing: Vec<Digest>,
     },
+    /// A manifest that names more than is looked for.
+    #[error("the manifest names {named} different things; at most {most} can be")]
+    TooManyReferences {
+        /// How many it names.
+        named: usize,
+        /// How many it may name.
+        most: usize,
+    },
     /// What was opened is not there any more.
     #[error("another store, or none, is where this one was; see to the volume, then start the registry again")]
     Replaced,

@@ -4,24 +4,19 @@
 //! journal record; *looks once more* at all that it names and takes back what was condemned meanwhile; only then lands
 //! its versions, the digest's first.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
 
 use super::journal::Ticket;
 use super::register::{Author, Draft, Head, Op, Permit};
 use super::{Register, Registry, RegistryError, Result, blobs, layout, nonce, tags};
 use crate::clock::Hlc;
-use crate::oci::{Descriptor, Digest, Manifest, MediaType, Reference, RepositoryName, Tag};
+use crate::oci::{Digest, Manifest, MediaType, Reference, RepositoryName, Tag};
 use crate::store::{Durability, Object};
 
 /// A first look at what a manifest names is repeated when it is older than this: the undelete window is longer.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_mins(90);
-
-/// How deep rescuing follows indexes of indexes.
-const DEEPEST: usize = 16;
 
 /// A manifest as it is served.
 #[derive(Debug)]
@@ -62,6 +57,7 @@ impl<'a> Incoming<'a> {
         bytes: Bytes,
     ) -> Result<Self> {
         let manifest = Manifest::parse(content_type, &bytes)?;
+        manifest.require_exact_keys(&bytes)?;
         Self::of(repository, reference, manifest, bytes)
     }
 
@@ -171,7 +167,7 @@ impl Registry {
     ) -> Result<()> {
         loop {
             let required = !incoming.sparse;
-            self.rescue_references(incoming.repository, &incoming.manifest, author, ticket, required, 0).await?;
+            self.rescue_references(incoming.repository, &incoming.manifest, author, ticket, required).await?;
             if !self.rescue_data(&incoming.digest).await? {
                 self.publish_bytes(incoming).await?;
             }
@@ -219,116 +215,6 @@ impl Registry {
         self.publish(&temporary, &incoming.digest).await?;
         self.inner.store.delete(&temporary).await?;
         Ok(())
-    }
-
-    /// An error that names every missing thing. Blobs must be linked here, children may be manifests or blobs.
-    pub(super) async fn check_references(&self, incoming: &Incoming<'_>) -> Result<()> {
-        if incoming.sparse {
-            return Ok(());
-        }
-        let mut missing = BTreeSet::new();
-        for blob in incoming.manifest.blobs() {
-            if !self.is_here(incoming.repository, blob, false).await? {
-                missing.insert(blob.digest.clone());
-            }
-        }
-        for child in &incoming.manifest.manifests {
-            if !self.is_here(incoming.repository, child, true).await? {
-                missing.insert(child.digest.clone());
-            }
-        }
-        if missing.is_empty() {
-            return Ok(());
-        }
-        Err(RegistryError::ReferencesUnknown {
-            repository: incoming.repository.clone(),
-            missing: missing.into_iter().collect(),
-        })
-    }
-
-    /// Whether the repository has what a descriptor names, condemned or not, and its bytes are somewhere.
-    async fn is_here(&self, repository: &RepositoryName, named: &Descriptor, or_manifest: bool) -> Result<bool> {
-        let link = Register::Link(repository.clone(), named.digest.clone());
-        let mut known = self.head(&link).await?.filter(Head::is_readable);
-        if known.is_none() && or_manifest {
-            let manifest = Register::Manifest(repository.clone(), named.digest.clone());
-            known = self.head(&manifest).await?.filter(Head::is_readable);
-        }
-        let Some(known) = known else { return Ok(false) };
-        let data = match self.data(&named.digest).await? {
-            None => self.open_data(&named.digest).await?.map(|object| object.meta),
-            data => data,
-        };
-        let Some(data) = data else { return Ok(false) };
-        if let Err(damaged) = blobs::whole(&named.digest, known.entry.size, data.size) {
-            tracing::error!(digest = %named.digest, error = %damaged, "a manifest that names it is refused");
-            return Ok(false);
-        }
-        Ok(true)
-    }
-
-    /// Takes back whatever of the named things was condemned, with all that those reach. Where they are `required`, one
-    /// that is not there is an error.
-    fn rescue_references<'a>(
-        &'a self,
-        repository: &'a RepositoryName,
-        manifest: &'a Manifest,
-        author: &'a Author,
-        ticket: &'a Ticket,
-        required: bool,
-        depth: usize,
-    ) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async move {
-            for named in manifest.references() {
-                let missing = || RegistryError::ReferencesUnknown {
-                    repository: repository.clone(),
-                    missing: vec![named.digest.clone()],
-                };
-                let link = Register::Link(repository.clone(), named.digest.clone());
-                let child = Register::Manifest(repository.clone(), named.digest.clone());
-                let (link_head, _) = self.rescue(&link, author, ticket).await?;
-                let (child_head, rescued) = self.rescue(&child, author, ticket).await?;
-                let required = required && !named.media_type.is_non_distributable();
-                // The register too, not only the bytes: a client may have deleted the link since the first look.
-                let is_child = manifest.manifests.iter().any(|other| other.digest == named.digest);
-                let is_set =
-                    self.secure(&link, link_head).await? || (is_child && self.secure(&child, child_head).await?);
-                if required && depth == 0 && !is_set {
-                    return Err(missing());
-                }
-                if !self.secure_data(&named.digest).await? && required {
-                    return Err(missing());
-                }
-                if rescued && depth < DEEPEST {
-                    let inner = self.read_manifest(repository, &named.digest).await?;
-                    self.rescue_references(repository, &inner, author, ticket, required, depth + 1).await?;
-                }
-            }
-            Ok(())
-        })
-    }
-
-    /// Whether a register is set by its head, and will be after a power cut: what is put on top of it must not be left
-    /// without it.
-    async fn secure(&self, register: &Register, head: Option<Head>) -> Result<bool> {
-        let Some(head) = head.filter(Head::is_set) else { return Ok(false) };
-        self.make_durable(register, &head).await?;
-        Ok(true)
-    }
-
-    /// Sets a register that is condemned. Answers its head, and whether it was.
-    async fn rescue(&self, register: &Register, author: &Author, ticket: &Ticket) -> Result<(Option<Head>, bool)> {
-        loop {
-            let head = self.head(register).await?;
-            let Some(condemned) = head.as_ref().filter(|head| head.entry.op == Op::Condemn) else {
-                return Ok((head, false));
-            };
-            let draft = Draft::from_entry(&condemned.entry, Op::Set);
-            let landed = self.land(register, Some(condemned), &draft, author, Permit::Recorded(ticket)).await?;
-            if landed.is_some() {
-                return Ok((landed, true));
-            }
-        }
     }
 
     /// A manifest's bytes, read for what they name.
