@@ -57,6 +57,17 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
     /// empty.
     fn children<'a>(&'a self, directory: &'a Key, after: Option<&'a str>, limit: usize) -> Answer<'a, Vec<Child>>;
 
+    /// At most `limit` keys at any depth below `directory`, without its name before theirs, in byte order, those after
+    /// `after` only. Fewer are all that there are. `None` where that is no cheaper than a listing of each directory.
+    fn below<'a>(
+        &'a self,
+        _directory: &'a Key,
+        _after: Option<&'a str>,
+        _limit: usize,
+    ) -> Option<Answer<'a, Vec<String>>> {
+        None
+    }
+
     /// Deletes a key; false where there was none.
     fn delete<'a>(&'a self, key: &'a Key) -> Answer<'a, bool>;
 

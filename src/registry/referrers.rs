@@ -3,12 +3,17 @@
 
 use std::collections::BTreeSet;
 
+use futures::future::try_join_all;
+
 use super::{Register, Registry, RegistryError, Result, layout, register::to_json};
 use crate::oci::{Descriptor, Digest, Manifest, RepositoryName, Tag};
 use crate::store::{Durability, Key};
 
 /// How many names are looked at in one listing.
 const LISTED: usize = 1_000;
+
+/// How many of them are looked at together.
+const AT_ONCE: usize = 16;
 
 /// How many referrers one page looks at, whatever is filtered out of them.
 const LOOKED_AT: usize = 2_000;
@@ -45,10 +50,34 @@ impl Page {
         self.referrers.len() >= wanted.limit || self.looked_at >= LOOKED_AT
     }
 
-    fn has_last(&self, digest: &Digest) -> bool {
-        self.referrers.last().is_some_and(|last| last.digest == *digest)
+    /// Takes the next candidate, and what was found of it.
+    fn take(&mut self, wanted: &Wanted<'_>, digest: &Digest, found: Option<Descriptor>) {
+        if self.next.is_some() || self.referrers.last().is_some_and(|last| last.digest == *digest) {
+            return;
+        }
+        if self.is_full(wanted) {
+            self.next.clone_from(&self.reached);
+            return;
+        }
+        self.looked_at += 1;
+        let before = self.reached.replace(digest.clone());
+        let matches = |found: &Descriptor| {
+            wanted.artifact_type.is_none_or(|wanted| found.artifact_type.as_deref() == Some(wanted))
+        };
+        if let Some(descriptor) = found.filter(matches) {
+            let bytes = to_json(&descriptor).len();
+            if !self.referrers.is_empty() && self.bytes + bytes > BYTES {
+                self.next = before;
+                return;
+            }
+            self.bytes += bytes;
+            self.referrers.push(descriptor);
+        }
     }
 }
+
+/// What may be a referrer, and the hint that says so.
+type Candidate = (Digest, Option<Key>);
 
 /// What a page is made from.
 struct Subject<'a> {
@@ -87,57 +116,52 @@ impl Registry {
         let mut after = wanted.last.map(|last| format!("{}\"", layout::in_a_name(last)));
         loop {
             let children = self.inner.store.children(&directory, after.as_deref(), LISTED).await?;
+            let mut candidates = Vec::with_capacity(children.len());
             for child in &children {
                 let Some((digest, _)) = layout::referrer_of(&child.name) else { continue };
                 let behind = listed.split_off(&digest);
-                for earlier in std::mem::replace(&mut listed, behind) {
-                    self.consider(&subject, earlier, None, &mut page).await?;
-                }
+                candidates.extend(std::mem::replace(&mut listed, behind).into_iter().map(|earlier| (earlier, None)));
                 listed.remove(&digest);
-                self.consider(&subject, digest, Some(directory.join(&child.name)), &mut page).await?;
+                candidates.push((digest, Some(directory.join(&child.name))));
             }
+            self.consider(&subject, candidates, &mut page).await?;
             match children.last() {
                 Some(last) if children.len() == LISTED && page.next.is_none() => after = Some(last.name.clone()),
                 Some(_) | None => break,
             }
         }
-        for rest in listed {
-            self.consider(&subject, rest, None, &mut page).await?;
-        }
+        self.consider(&subject, listed.into_iter().map(|rest| (rest, None)).collect(), &mut page).await?;
         Ok(page)
     }
 
-    /// Adds a referrer to the page, if it is one; or notes that the page is full.
-    async fn consider(&self, subject: &Subject<'_>, digest: Digest, hint: Option<Key>, page: &mut Page) -> Result<()> {
-        if page.next.is_some() || page.has_last(&digest) {
-            return Ok(());
-        }
-        if page.is_full(&subject.wanted) {
-            page.next.clone_from(&page.reached);
-            return Ok(());
-        }
-        page.looked_at += 1;
-        let before = page.reached.replace(digest.clone());
-        let register = Register::Manifest(subject.repository.clone(), digest.clone());
-        if self.head_if_set(&register).await?.is_none() {
-            return Ok(());
-        }
-        let descriptor = match hint {
-            Some(key) => self.read_hint(&key).await?,
-            None => self.describe_referrer(subject, &digest).await,
-        };
-        let wanted = subject.wanted.artifact_type;
-        let matches = |found: &Descriptor| wanted.is_none_or(|wanted| found.artifact_type.as_deref() == Some(wanted));
-        if let Some(descriptor) = descriptor.filter(matches) {
-            let bytes = to_json(&descriptor).len();
-            if !page.referrers.is_empty() && page.bytes + bytes > BYTES {
-                page.next = before;
+    /// Adds the referrers among these, which are in order, to the page; or notes that the page is full. Some are looked at
+    /// together: in a bucket each look takes a while.
+    async fn consider(&self, subject: &Subject<'_>, candidates: Vec<Candidate>, page: &mut Page) -> Result<()> {
+        let mut candidates = candidates;
+        // A digest has a hint for each version that made it one: the first counts.
+        candidates.dedup_by(|later, first| later.0 == first.0);
+        for together in candidates.chunks(AT_ONCE) {
+            if page.next.is_some() {
                 return Ok(());
             }
-            page.bytes += bytes;
-            page.referrers.push(descriptor);
+            let found = try_join_all(together.iter().map(|candidate| self.look_at(subject, candidate))).await?;
+            for ((digest, _), found) in together.iter().zip(found) {
+                page.take(&subject.wanted, digest, found);
+            }
         }
         Ok(())
+    }
+
+    /// What is said of a candidate, if it is a referrer.
+    async fn look_at(&self, subject: &Subject<'_>, (digest, hint): &Candidate) -> Result<Option<Descriptor>> {
+        let register = Register::Manifest(subject.repository.clone(), digest.clone());
+        if self.head_if_set(&register).await?.is_none() {
+            return Ok(None);
+        }
+        match hint {
+            Some(key) => self.read_hint(key).await,
+            None => Ok(self.describe_referrer(subject, digest).await),
+        }
     }
 
     async fn read_hint(&self, key: &Key) -> Result<Option<Descriptor>> {

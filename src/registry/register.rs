@@ -27,7 +27,7 @@ pub enum Op {
 
 impl Op {
     /// In the name of the hint key beside a version.
-    const fn hint(self) -> &'static str {
+    pub(super) const fn hint(self) -> &'static str {
         match self {
             Self::Set => "set",
             Self::Delete => "del",

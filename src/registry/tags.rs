@@ -4,12 +4,15 @@ use futures::future::try_join_all;
 
 use super::journal::Ticket;
 use super::register::{Author, Draft, Head, Op, Permit};
-use super::{Register, Registry, RegistryError, Result, layout};
+use super::{Register, Registry, RegistryError, Result, layout, versions};
 use crate::oci::{Digest, Reference, RepositoryName, Tag};
 use crate::store::Child;
 
 /// The most names that one listing is asked for.
 const PAGE: usize = 1_001;
+
+/// How many keys below the tags are listed together, where that is cheaper than a listing of each.
+const KEYS: usize = 1_000;
 
 /// The fewest: some will have ended. Where that is not enough, so many have that the next listing is a long one.
 const FEW: usize = 100;
@@ -20,6 +23,52 @@ const AT_ONCE: usize = 30;
 
 /// How many tags one page looks at, whatever has ended of them.
 const LOOKED_AT: usize = 10_000;
+
+/// What one listing tells.
+struct Listed {
+    /// Whether a tag is set, where its names alone say so.
+    names: Vec<(Tag, Option<bool>)>,
+    /// Where the next ones are listed from.
+    next: Option<String>,
+}
+
+impl Listed {
+    /// From keys of a listing that ends after so many: each tag's newest version first, and its hint behind that.
+    fn from_keys(keys: &[String], most: usize) -> Self {
+        let groups: Vec<&[String]> = keys.chunk_by(|a, b| component(a) == component(b)).collect();
+        let is_full = keys.len() >= most;
+        // What the last one's second key is may not be known.
+        let whole = if is_full && groups.len() > 1 { &groups[..groups.len() - 1] } else { &groups[..] };
+        let name = |group: &&[String]| Some((tag_of(component(group.first()?))?, set_by_name(group)));
+        let next = whole.last().and_then(|group| group.first()).filter(|_| is_full);
+        let next = next.map(|key| format!("{}/~", component(key)));
+        Self { names: whole.iter().filter_map(name).collect(), next }
+    }
+}
+
+fn component(key: &str) -> &str {
+    key.split_once('/').map_or(key, |(first, _)| first)
+}
+
+fn tag_of(name: &str) -> Option<Tag> {
+    name.strip_suffix(layout::SEPARATOR)?.parse().ok()
+}
+
+/// Behind all keys of a tag.
+fn behind(tag: &str) -> String {
+    format!("{tag}{}/~", layout::SEPARATOR)
+}
+
+fn set_by_name(keys: &[String]) -> Option<bool> {
+    let version = keys.first()?.split_once('/')?.1;
+    versions::number(version)?;
+    let hint = keys.get(1)?.split_once('/')?.1.strip_prefix(version)?.strip_prefix(layout::SEPARATOR)?;
+    Some(hint == Op::Set.hint())
+}
+
+fn of(repository: &RepositoryName, tag: Tag) -> Register {
+    Register::Tag(repository.clone(), tag)
+}
 
 impl Registry {
     /// Up to `limit` tags that are set, in lexical order, those after `last` only; and the one behind which there may be
@@ -45,22 +94,26 @@ impl Registry {
         limit: usize,
     ) -> Result<(Vec<Tag>, Option<Tag>)> {
         let (mut tags, mut looked_at) = (Vec::<Tag>::new(), 0);
-        let mut after = last.map(|last| format!("{last}!/"));
+        let mut after = last.map(behind);
         loop {
             // One more than is wanted tells whether there is one: then the directory is listed once.
             let wanted = (limit - tags.len()).saturating_add(1);
             let page = if looked_at == 0 { wanted.clamp(FEW, PAGE) } else { PAGE };
-            let (names, next) = self.tag_names(repository, after.as_deref(), page).await?;
+            let Listed { names, next } = self.list_tags(repository, after.as_deref(), page).await?;
             looked_at += page;
             after = next;
-            let end = names.last().filter(|_| after.is_some()).cloned();
+            let end = names.last().filter(|_| after.is_some()).map(|(tag, _)| tag.clone());
             let mut names = names.into_iter().peekable();
             while names.peek().is_some() {
                 let wanted = (limit - tags.len()).saturating_add(1).min(AT_ONCE);
-                let together: Vec<Register> =
-                    names.by_ref().take(wanted).map(|tag| Register::Tag(repository.clone(), tag)).collect();
-                let set = try_join_all(together.iter().map(|register| self.is_tag_set(register))).await?;
-                for (register, _) in together.into_iter().zip(set).filter(|(_, set)| *set) {
+                let together: Vec<(Register, Option<bool>)> =
+                    names.by_ref().take(wanted).map(|(tag, set)| (of(repository, tag), set)).collect();
+                let looks = together.iter().map(async |(register, set)| match set {
+                    Some(set) => Ok(*set),
+                    None => self.is_tag_set(register).await,
+                });
+                let set = try_join_all(looks).await?;
+                for ((register, _), _) in together.into_iter().zip(set).filter(|(_, set)| *set) {
                     if tags.len() == limit {
                         let last = tags.last().cloned();
                         return Ok((tags, last));
@@ -74,17 +127,18 @@ impl Registry {
         }
     }
 
-    /// Names of tags, set or not, and where the next ones are listed from. Whatever else lies there is passed over.
-    async fn tag_names(
-        &self,
-        repository: &RepositoryName,
-        after: Option<&str>,
-        page: usize,
-    ) -> Result<(Vec<Tag>, Option<String>)> {
-        let children = self.inner.store.children(&layout::tags(repository), after, page).await?;
+    /// Names of tags, and what else the listing says. Whatever else lies there is passed over.
+    async fn list_tags(&self, repository: &RepositoryName, after: Option<&str>, page: usize) -> Result<Listed> {
+        let directory = layout::tags(repository);
+        // Most have a version and its hint.
+        let keys = (3 * page).min(KEYS);
+        if let Some(below) = self.inner.store.below(&directory, after, keys) {
+            return Ok(Listed::from_keys(&below.await?, keys));
+        }
+        let children = self.inner.store.children(&directory, after, page).await?;
         let next = children.last().filter(|_| children.len() == page).map(Child::as_start);
-        let tag = |child: &Child| child.name.strip_suffix(layout::SEPARATOR)?.parse().ok();
-        Ok((children.iter().filter_map(tag).collect(), next))
+        let name = |child: &Child| Some((tag_of(&child.name)?, None));
+        Ok(Listed { names: children.iter().filter_map(name).collect(), next })
     }
 
     /// The tag's head, if the tag is set.
@@ -97,10 +151,11 @@ impl Registry {
     pub async fn tags_of(&self, repository: &RepositoryName, digest: &Digest) -> Result<Vec<(Tag, Head)>> {
         let (mut found, mut after) = (Vec::new(), None);
         loop {
-            let (names, next) = self.tag_names(repository, after.as_deref(), PAGE).await?;
+            let Listed { names, next } = self.list_tags(repository, after.as_deref(), PAGE).await?;
+            let names: Vec<Tag> =
+                names.into_iter().filter(|(_, set)| *set != Some(false)).map(|(tag, _)| tag).collect();
             for together in names.chunks(AT_ONCE) {
-                let registers: Vec<Register> =
-                    together.iter().map(|tag| Register::Tag(repository.clone(), tag.clone())).collect();
+                let registers: Vec<Register> = together.iter().map(|tag| of(repository, tag.clone())).collect();
                 let heads = try_join_all(registers.iter().map(|register| self.head_if_set(register))).await?;
                 let pointing = |head: &Head| head.entry.digest == *digest;
                 let heads = together.iter().zip(heads).filter_map(|(tag, head)| Some((tag, head.filter(pointing)?)));

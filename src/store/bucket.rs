@@ -329,6 +329,15 @@ impl Backend for Bucket {
         Box::pin(self.list(directory, after, limit))
     }
 
+    fn below<'a>(
+        &'a self,
+        directory: &'a Key,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> Option<Answer<'a, Vec<String>>> {
+        Some(Box::pin(self.list_below(directory, after, limit)))
+    }
+
     fn delete<'a>(&'a self, key: &'a Key) -> Answer<'a, bool> {
         Box::pin(self.remove(key))
     }

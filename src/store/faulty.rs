@@ -86,6 +86,21 @@ impl Backend for FaultyStore {
         self.ask(Operation::Children, directory, listed)
     }
 
+    fn below<'a>(
+        &'a self,
+        directory: &'a Key,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> Option<Answer<'a, Vec<String>>> {
+        let listed = self.inner.below(directory, after, limit)?;
+        let listed = Box::pin(async move {
+            let listed = listed.await?;
+            self.longest.fetch_max(listed.len() as u64, Ordering::Relaxed);
+            Ok(listed)
+        });
+        Some(self.ask(Operation::Children, directory, listed))
+    }
+
     fn delete<'a>(&'a self, key: &'a Key) -> Answer<'a, bool> {
         self.ask(Operation::Delete, key, Box::pin(async move { self.inner.delete(key).await }))
     }

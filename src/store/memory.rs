@@ -14,9 +14,16 @@ use super::{
 #[derive(Debug, Default, Clone)]
 pub struct MemoryStore {
     keys: std::sync::Arc<Mutex<BTreeMap<String, (Bytes, SystemTime)>>>,
+    lists_below: bool,
 }
 
 impl MemoryStore {
+    /// One that lists keys at any depth, as buckets do.
+    #[cfg(test)]
+    pub fn like_a_bucket() -> Self {
+        Self { lists_below: true, ..Self::default() }
+    }
+
     fn keys(&self) -> MutexGuard<'_, BTreeMap<String, (Bytes, SystemTime)>> {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -82,6 +89,21 @@ impl Backend for MemoryStore {
 
     fn children<'a>(&'a self, directory: &'a Key, after: Option<&'a str>, limit: usize) -> Answer<'a, Vec<Child>> {
         ready(self.list(directory, after, limit))
+    }
+
+    fn below<'a>(
+        &'a self,
+        directory: &'a Key,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> Option<Answer<'a, Vec<String>>> {
+        self.lists_below.then(|| {
+            let prefix = format!("{directory}/");
+            let keys = self.keys();
+            let below = keys.range(prefix.clone()..).map_while(|(key, _)| key.strip_prefix(&prefix));
+            let below = below.filter(|key| after.is_none_or(|after| *key > after));
+            ready(below.take(limit).map(str::to_owned).collect())
+        })
     }
 
     fn delete<'a>(&'a self, key: &'a Key) -> Answer<'a, bool> {

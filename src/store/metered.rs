@@ -170,6 +170,16 @@ impl Backend for MeteredStore {
         self.timed(Operation::Children, |inner| inner.children(directory, after, limit))
     }
 
+    fn below<'a>(
+        &'a self,
+        directory: &'a Key,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> Option<Answer<'a, Vec<String>>> {
+        let listed = self.inner.below(directory, after, limit)?;
+        Some(self.timed(Operation::Children, |_| listed))
+    }
+
     fn delete<'a>(&'a self, key: &'a Key) -> Answer<'a, bool> {
         self.timed(Operation::Delete, |inner| inner.delete(key))
     }

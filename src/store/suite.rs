@@ -14,6 +14,7 @@ pub async fn run(store: &Store) {
     a_key_is_created_once(store).await;
     of_many_creators_one_wins(store).await;
     names_are_listed_in_key_order(store).await;
+    keys_are_listed_at_any_depth(store).await;
     a_temporary_is_published_once(store).await;
     a_key_is_moved_only_to_a_free_name(store).await;
     ranges_are_streamed(store).await;
@@ -59,6 +60,22 @@ async fn names_are_listed_in_key_order(store: &Store) {
     let page = names(store.children(&key("list"), Some("a.b!/"), 1).await.unwrap());
     assert_eq!(page, [("a".to_owned(), true)]);
     assert_eq!(store.children(&key("absent"), None, 10).await.unwrap(), []);
+}
+
+/// By the stores that can.
+async fn keys_are_listed_at_any_depth(store: &Store) {
+    let all = ["a!/1", "a!/1!set", "a!/2", "a-b!/1", "b", "c/d/e"];
+    for name in all {
+        store.put_new(&key("deep").join(name), "".into(), Durability::Volatile).await.unwrap();
+    }
+    store.put_new(&key("deeper/x"), "".into(), Durability::Volatile).await.unwrap();
+    let deep = key("deep");
+    let Some(listed) = store.below(&deep, None, 100) else { return };
+    assert_eq!(listed.await.unwrap(), all);
+    let below = async |directory: &str, after| store.below(&key(directory), after, 2).unwrap().await.unwrap();
+    assert_eq!(below("deep", None).await, all[..2]);
+    assert_eq!(below("deep", Some("a!/~")).await, all[3..5]);
+    assert_eq!(below("absent", None).await, [""; 0]);
 }
 
 async fn a_temporary_is_published_once(store: &Store) {

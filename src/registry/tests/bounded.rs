@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{author, body, push_image, repository};
+use super::{author, body, image, push_image, put, repository};
 use crate::clock::System;
 use crate::oci::{Digest, RepositoryName, Tag};
 use crate::registry::register::to_json;
@@ -16,9 +16,13 @@ use crate::store::{Backend as _, Durability, memory::MemoryStore};
 
 /// A registry, and how often its store is asked.
 async fn counted(operation: Operation) -> (Registry, FaultyStore, Arc<AtomicUsize>) {
+    counted_on(MemoryStore::default(), operation).await
+}
+
+async fn counted_on(memory: MemoryStore, operation: Operation) -> (Registry, FaultyStore, Arc<AtomicUsize>) {
     let count = Arc::<AtomicUsize>::default();
     let counting = Arc::clone(&count);
-    let store = FaultyStore::new(Arc::new(MemoryStore::default()), move |asked, _| {
+    let store = FaultyStore::new(Arc::new(memory), move |asked, _| {
         counting.fetch_add(usize::from(asked == operation), Ordering::Relaxed);
         true
     });
@@ -124,6 +128,37 @@ async fn a_page_of_tags_costs_one_listing_once_they_are_known() {
 }
 
 #[tokio::test]
+async fn a_page_of_tags_in_a_bucket_is_listed_by_names_alone() {
+    let (registry, store, listings) = counted_on(MemoryStore::like_a_bucket(), Operation::Children).await;
+    let name = repository("a");
+    push_image(&registry, &name, "v", b"layer").await;
+    for number in 0..1_100 {
+        lay_tag(&registry, &name, &format!("t{number:04}"), if number % 10 == 9 { "del" } else { "set" }).await;
+    }
+    // Without its hint a version is read: it says itself what it did.
+    let moved = layout::tags(&name).join("t0000!").join(format_args!("{}!set", versions::name(1)));
+    store.delete(&moved).await.unwrap();
+    let version = layout::tags(&name).join("t0000!").join(versions::name(2));
+    let head = registry.head(&Register::Tag(name.clone(), "v".parse().unwrap())).await.unwrap().unwrap();
+    store.put_new(&version, to_json(&head.entry), Durability::Durable).await.unwrap();
+    listings.store(0, Ordering::Relaxed);
+    let (mut all, mut last): (Vec<Tag>, Option<Tag>) = (Vec::new(), None);
+    loop {
+        let (tags, next) = registry.tags(&name, last.as_ref().map(Tag::as_str), 400).await.unwrap();
+        all.extend(tags);
+        match next {
+            Some(next) => last = Some(next),
+            None => break,
+        }
+    }
+    let expected = (0..1_100).filter(|number| number % 10 != 9).map(|number| format!("t{number:04}"));
+    let expected: Vec<String> = expected.chain(["v".to_owned()]).collect();
+    assert_eq!(all.iter().map(Tag::as_str).collect::<Vec<_>>(), expected);
+    assert!(listings.load(Ordering::Relaxed) <= 3 + 3 + 2, "{listings:?}");
+    assert!(store.longest_listing() <= 1_000, "{}", store.longest_listing());
+}
+
+#[tokio::test]
 async fn a_tag_that_was_only_listed_is_read_when_it_is_asked_for() {
     let (registry, ..) = counted(Operation::Children).await;
     let name = repository("a");
@@ -181,4 +216,34 @@ async fn a_digest_is_deleted_with_two_looks_at_each_tag() {
     registry.delete_manifest(&name, &digest, &author()).await.unwrap();
     let listings = listings.load(Ordering::Relaxed);
     assert!(listings < 2 * 51 + 20, "{listings}");
+}
+
+#[tokio::test]
+async fn what_a_manifest_names_again_and_again_is_looked_at_once() {
+    let (registry, _, listings) = counted(Operation::Children).await;
+    let name = repository("a");
+    push_image(&registry, &name, "v", b"layer").await;
+    let layer = Digest::sha256(b"layer");
+    let mut costs = Vec::new();
+    for layers in [1, 2_000] {
+        listings.store(0, Ordering::Relaxed);
+        put(&registry, &name, &format!("of-{layers}"), image(&layer, &vec![&layer; layers])).await.unwrap();
+        costs.push(listings.load(Ordering::Relaxed));
+    }
+    assert_eq!(costs[0], costs[1]);
+}
+
+#[tokio::test]
+async fn a_manifest_that_names_more_than_is_looked_for_is_refused() {
+    let (registry, _, listings) = counted(Operation::Children).await;
+    let name = repository("a");
+    push_image(&registry, &name, "v", b"layer").await;
+    let layers: Vec<Digest> = (0..10_001).map(|number: u32| Digest::sha256(&number.to_le_bytes())).collect();
+    listings.store(0, Ordering::Relaxed);
+    let refused = put(&registry, &name, "much", image(&layers[0], &layers.iter().collect::<Vec<_>>())).await;
+    assert!(matches!(refused, Err(RegistryError::TooManyReferences { named: 10_001, .. })), "{refused:?}");
+    assert_eq!(listings.load(Ordering::Relaxed), 0);
+    let refused = put(&registry, &name, "much", image(&layers[0], &layers[1..5_000].iter().collect::<Vec<_>>())).await;
+    let Err(RegistryError::ReferencesUnknown { missing, .. }) = refused else { panic!("{refused:?}") };
+    assert!((1_000..1_100).contains(&missing.len()), "{}", missing.len());
 }

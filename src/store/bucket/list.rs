@@ -26,13 +26,33 @@ impl Bucket {
         if limit == 0 {
             return Ok(Vec::new());
         }
-        let read = PAGES.scope(Cell::new(0), self.read_pages(directory, after, limit));
+        let read = PAGES.scope(Cell::new(0), self.read_pages(directory, after, limit, child));
         read.await.map_err(|error| failed("listing", directory, error))
     }
 
-    async fn read_pages(&self, directory: &Key, after: Option<&str>, limit: usize) -> opendal::Result<Vec<Child>> {
+    /// Keys at any depth, as [`Self::list`].
+    pub(super) async fn list_below(
+        &self,
+        directory: &Key,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<String>, StoreError> {
+        let read = PAGES.scope(Cell::new(0), self.read_pages(directory, after, limit, key_below));
+        let read = read.await.map_err(|error| failed("listing", directory, error))?;
+        Ok(read.into_iter().map(|child| child.name).collect())
+    }
+
+    /// What `of` makes of what follows the directory's name is listed; all keys, where it takes those with a slash.
+    async fn read_pages(
+        &self,
+        directory: &Key,
+        after: Option<&str>,
+        limit: usize,
+        of: fn(&str) -> Option<(&str, bool)>,
+    ) -> opendal::Result<Vec<Child>> {
         let prefix = format!("{directory}/");
-        let (options, full_page) = self.list_options(&prefix, after, limit);
+        let (mut options, full_page) = self.list_options(&prefix, after, limit);
+        options.recursive = of("a/b").is_some();
         let mut entries = self.inner.operator.lister_options(&prefix, options).await?;
         let mut kept = Smallest::new(after, limit);
         let (mut page, mut in_page) = (0, 0);
@@ -46,7 +66,7 @@ impl Bucket {
                 (page, in_page) = (current, 0);
             }
             in_page += 1;
-            if let Some((name, is_directory)) = entry.path().strip_prefix(&prefix).and_then(child) {
+            if let Some((name, is_directory)) = entry.path().strip_prefix(&prefix).and_then(of) {
                 kept.see(name, is_directory);
             }
             if full_page == Some(in_page) && kept.is_full() {
@@ -66,6 +86,11 @@ impl Bucket {
         let page = (findings.keeps_limits && !skips).then(|| limit.saturating_add(extra).min(PAGE));
         (ListOptions { limit: page, start_after, ..ListOptions::default() }, page)
     }
+}
+
+/// A key as it follows the directory's; none for what only marks a directory.
+fn key_below(rest: &str) -> Option<(&str, bool)> {
+    (!rest.is_empty() && !rest.ends_with('/')).then_some((rest, false))
 }
 
 /// A name as it follows the directory's; none for the directory itself.
