@@ -87,8 +87,8 @@ impl Registry {
         let children = self.inner.store.children(directory, None, usize::MAX).await?;
         // Versions come before parts.
         let Some(newest) = children.first() else { return Ok(false) };
-        let ended = !children.iter().any(|child| layout::is_upload_part(&child.name));
-        // One that has no parts was closed or cancelled, or has not begun: it is worth an hour.
+        // One that has more than its first version, and no parts, was closed or cancelled: it is worth an hour.
+        let ended = children.len() > 1 && !children.iter().any(|child| layout::is_upload_part(&child.name));
         let age = if ended { TEMPORARY } else { UPLOAD };
         if !self.is_older(&directory.join(&newest.name), now, age).await? {
             return Ok(false);
