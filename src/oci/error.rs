@@ -22,7 +22,8 @@ pub struct ErrorEntry {
     pub detail: serde_json::Value,
 }
 
-/// The codes that this registry answers with.
+/// The codes that this registry answers with: to 4xx only the specification's fourteen (distribution-spec, "Error Codes":
+/// the code of a JSON body must be one of them).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorCode {
     /// code-1
@@ -53,12 +54,6 @@ pub enum ErrorCode {
     Unsupported,
     /// code-14
     TooManyRequests,
-    /// Docker's: a range that cannot be satisfied.
-    RangeInvalid,
-    /// Docker's: a tag that is not one.
-    TagInvalid,
-    /// Docker's: `n` that is not a number.
-    PaginationNumberInvalid,
     /// Docker's: the store does not answer; try again.
     Unavailable,
     /// Docker's: a defect, or a store that fails.
@@ -67,7 +62,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 16] = [
         Self::BlobUnknown,
         Self::BlobUploadInvalid,
         Self::BlobUploadUnknown,
@@ -82,9 +77,6 @@ impl ErrorCode {
         Self::Denied,
         Self::Unsupported,
         Self::TooManyRequests,
-        Self::RangeInvalid,
-        Self::TagInvalid,
-        Self::PaginationNumberInvalid,
         Self::Unavailable,
         Self::Unknown,
     ];
@@ -106,9 +98,6 @@ impl ErrorCode {
             Self::Denied => "DENIED",
             Self::Unsupported => "UNSUPPORTED",
             Self::TooManyRequests => "TOOMANYREQUESTS",
-            Self::RangeInvalid => "RANGE_INVALID",
-            Self::TagInvalid => "TAG_INVALID",
-            Self::PaginationNumberInvalid => "PAGINATION_NUMBER_INVALID",
             Self::Unavailable => "UNAVAILABLE",
             Self::Unknown => "UNKNOWN",
         }

@@ -84,12 +84,12 @@ fn partial(call: &Call, name: &RepositoryName, digest: &Digest, object: Object) 
         },
         Some(Err(RangeError::Unsatisfiable)) => Err(Fault::new(
             StatusCode::RANGE_NOT_SATISFIABLE,
-            ErrorCode::RangeInvalid,
+            ErrorCode::SizeInvalid,
             format!("the blob has {size} bytes"),
         )
         .with_header(header::CONTENT_RANGE, format!("bytes */{size}"))),
         Some(Err(error @ RangeError::Refused)) => {
-            Err(Fault::new(StatusCode::BAD_REQUEST, ErrorCode::RangeInvalid, error.to_string()))
+            Err(Fault::new(StatusCode::BAD_REQUEST, ErrorCode::SizeInvalid, error.to_string()))
         }
         Some(Err(RangeError::Ignored)) | None => Ok(content(call, object, 0, size)),
     }

@@ -173,7 +173,7 @@ fn invalid_route(error: &RouteError, method: &Method) -> Fault {
         RouteError::Unknown => Fault::no_route(),
         RouteError::Name(_) => bad(ErrorCode::NameInvalid),
         RouteError::Digest(_) => bad(ErrorCode::DigestInvalid),
-        RouteError::Tag(_) if *method == Method::PUT => bad(ErrorCode::TagInvalid),
+        RouteError::Tag(_) if *method == Method::PUT => bad(ErrorCode::ManifestInvalid),
         RouteError::Tag(_) => Fault::new(StatusCode::NOT_FOUND, ErrorCode::ManifestUnknown, error.to_string()),
     }
 }

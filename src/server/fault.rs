@@ -196,7 +196,9 @@ impl From<RegistryError> for Fault {
                 .with_header(header::RANGE, format!("0-{}", expected.saturating_sub(1))),
             RegistryError::SizeInvalid { .. } => with(StatusCode::BAD_REQUEST, Code::SizeInvalid),
             RegistryError::DigestMismatch { .. } => with(StatusCode::BAD_REQUEST, Code::DigestInvalid),
-            RegistryError::Manifest(_) => with(StatusCode::BAD_REQUEST, Code::ManifestInvalid),
+            RegistryError::Manifest(_) | RegistryError::TooManyReferences { .. } => {
+                with(StatusCode::BAD_REQUEST, Code::ManifestInvalid)
+            }
             RegistryError::ReferencesUnknown { missing, .. } => {
                 with(StatusCode::BAD_REQUEST, Code::ManifestBlobUnknown).with_detail(json!({ "missing": missing }))
             }

@@ -57,7 +57,8 @@ pub async fn referrers(call: &Call, name: &RepositoryName, subject: &Digest) -> 
     get_only(call)?;
     call.authorize(Permission::Pull, name)?;
     let limit = limit(call)?;
-    let filter = call.query("artifactType").filter(|wanted| !wanted.is_empty());
+    // A plus is a space in a query, and no media type has a space: whoever sent one meant the plus.
+    let filter = call.query("artifactType").filter(|wanted| !wanted.is_empty()).map(|wanted| wanted.replace(' ', "+"));
     let last = last_digest(call)?;
     let (mut manifests, mut next) = (Vec::new(), None);
     if limit > 0 {
@@ -102,7 +103,7 @@ fn limit(call: &Call) -> Result<usize, Fault> {
     let Some(text) = call.query("n") else { return Ok(PAGE) };
     at_most(PAGE, &text).ok_or_else(|| {
         let message = format!("`n` must be a whole number, found `{}`", text.chars().take(40).collect::<String>());
-        Fault::new(StatusCode::BAD_REQUEST, ErrorCode::PaginationNumberInvalid, message)
+        Fault::new(StatusCode::BAD_REQUEST, ErrorCode::Unsupported, message)
     })
 }
 

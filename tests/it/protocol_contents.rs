@@ -63,6 +63,12 @@ fn images(run: &mut Run<'_>, plain: &str) {
     let mut both = image("{}", &["a layer"]);
     both["manifests"] = json!([]);
     run.content("both", both.to_string());
+    let mut almost = image("{}", &["a layer"]);
+    almost["Manifests"] = json!([]);
+    run.content("almost both", almost.to_string());
+    let mut unheard = image("{}", &["a layer"]);
+    unheard["annotations"] = json!({ "org.example.nothing": null });
+    run.content("null annotation", unheard.to_string());
     let mut fields = image("{}", &["a layer"]);
     fields["x-custom"] = json!({ "a": [1, 2, { "b": null }] });
     fields["layers"][0]["data"] = "YSBsYXllcg==".into();
@@ -73,6 +79,10 @@ fn indexes(run: &mut Run<'_>, plain: &str) {
     let inner = index(&[described(MANIFEST, plain)]);
     run.content("index", inner.to_string());
     run.content("nested", index(&[described(INDEX, &inner.to_string())]).to_string());
+    run.content(
+        "foreign-child",
+        index(&[described("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", "foreign")]).to_string(),
+    );
     // BuildKit's cache: an index that lists layers.
     run.content(
         "build-cache",

@@ -237,7 +237,7 @@ fn ranges() -> Vec<Row> {
         row("RFC 9110, 15.5.17", "nothing lies there", GET, "/v2/{project}/app/blobs/{digits}", 416)
             .with("range", range)
             .header("content-range", "bytes */10")
-            .code("RANGE_INVALID")
+            .code("SIZE_INVALID")
     };
     let whole = |section, what, range: &'static str| {
         row(section, what, GET, "/v2/{project}/app/blobs/{digits}", 200).with("range", range).body_is("digits")
@@ -268,8 +268,8 @@ fn ranges() -> Vec<Row> {
             .has("Content-Range: bytes 8-9/10\r\n\r\n89\r\n--"),
         row(several, "more than anybody needs", GET, "/v2/{project}/app/blobs/{digits}", 400)
             .with("range", "bytes=0-0,0-0,0-0,0-0,0-0,0-0,0-0,0-0,0-0,0-0,0-0,0-0,0-0,0-0,0-0,0-0,0-0,0-0,0-0,0-0,0-0,0-0,0-0,0-0,0-0,0-0,0-0,0-0,0-0,0-0,0-0,0-0,0-0")
-            .code("RANGE_INVALID"),
-        row(several, "one of which is none", GET, "/v2/{project}/app/blobs/{digits}", 400).with("range", "bytes=0-1,x-y").code("RANGE_INVALID"),
+            .code("SIZE_INVALID"),
+        row(several, "one of which is none", GET, "/v2/{project}/app/blobs/{digits}", 400).with("range", "bytes=0-1,x-y").code("SIZE_INVALID"),
         part("of this very content", "bytes=2-4", "bytes 2-4/10", "234").with("if-range", "\"{digits}\""),
         whole("RFC 9110, 13.1.5", "of another content", "bytes=2-4").with("if-range", "\"{layer}\""),
         whole("RFC 9110, 13.1.5", "by a weak tag", "bytes=2-4").with("if-range", "W/\"{digits}\""),

@@ -100,6 +100,8 @@ fn kinds() -> Vec<Row> {
             .body_is("unheard"),
         put("data and fields of one's own", "/v2/{project}/app/manifests/custom", MANIFEST, "custom"),
         row(pull, "are kept", GET, "/v2/{project}/app/manifests/custom", 200).body_is("custom"),
+        put("an annotation that is null", "/v2/{project}/app/manifests/null", MANIFEST, "null annotation"),
+        put("foreign layers in an index", "/v2/{project}/app/manifests/foreign-child", INDEX, "foreign-child"),
         put("one of 4 MiB", "/v2/{project}/app/manifests/long", MANIFEST, "long"),
         row(pull, "one of 4 MiB", GET, "/v2/{project}/app/manifests/long", 200).body_is("long"),
     ]
@@ -131,7 +133,7 @@ fn with_tags() -> Vec<Row> {
         row("end-7b", "a tag that is none", PUT, "/v2/{project}/app/manifests/{image}?tag=good&tag=.bad", 400)
             .with("content-type", MANIFEST)
             .sends("image")
-            .code("TAG_INVALID"),
+            .code("MANIFEST_INVALID"),
         row("end-7b", "sets none", GET, "/v2/{project}/app/manifests/good", 404),
     ]
 }
@@ -148,6 +150,8 @@ fn refused() -> Vec<Row> {
         refuse("names what is missing", MANIFEST, "missing", "MANIFEST_BLOB_UNKNOWN").has("{none}"),
         refuse("no JSON", MANIFEST, "no-json", "MANIFEST_INVALID"),
         refuse("both image and index (CVE-2021-41190)", MANIFEST, "both", "MANIFEST_INVALID"),
+        refuse("both, by a key in another case (CVE-2021-41190)", MANIFEST, "almost both", "MANIFEST_INVALID")
+            .has("Manifests"),
         refuse("another type than its own (CVE-2021-41190)", INDEX, "image", "MANIFEST_INVALID"),
         refuse("Docker's schema 1, by its type", SCHEMA_1, "schema-1", "MANIFEST_INVALID").has("schema 1"),
         refuse("Docker's schema 1, by its version", MANIFEST, "schema-1", "MANIFEST_INVALID").has("schema 1"),
@@ -163,7 +167,7 @@ fn refused() -> Vec<Row> {
         row(section, "a tag that is none", PUT, "/v2/{project}/app/manifests/.bad", 400)
             .with("content-type", MANIFEST)
             .sends("image")
-            .code("TAG_INVALID"),
+            .code("MANIFEST_INVALID"),
         row(section, "nothing of it is there", GET, "/v2/{project}/app/manifests/refused", 404),
     ]
 }
@@ -213,7 +217,7 @@ fn tags() -> Vec<Row> {
             "/v2/{project}/app/tags/list?n=18446744073709551615",
             200,
         ),
-        row(section, "no number", GET, "/v2/{project}/app/tags/list?n=-1", 400).code("PAGINATION_NUMBER_INVALID"),
+        row(section, "no number", GET, "/v2/{project}/app/tags/list?n=-1", 400).code("UNSUPPORTED"),
     ]
 }
 
@@ -278,6 +282,12 @@ fn referrers() -> Vec<Row> {
             .json("/manifests/0/artifactType", || json!("example/sbom"))
             .json("/manifests/0/annotations/note", || json!("1"))
             .has("{sbom}"),
+        listed(
+            "of a type with a plus that nobody encoded",
+            "/v2/{project}/app/referrers/{image}?artifactType=application/vnd.oci.image.config.v1+json",
+        )
+        .header("oci-filters-applied", "artifactType")
+        .has("{untyped}"),
         listed("of no such type", "/v2/{project}/app/referrers/{image}?artifactType=example/none")
             .header("oci-filters-applied", "artifactType")
             .json("/manifests", || json!([])),

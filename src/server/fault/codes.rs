@@ -25,12 +25,17 @@ pub(super) fn documented(code: ErrorCode) -> (&'static [u16], &'static str) {
         }
         ErrorCode::ManifestInvalid => (
             &[400, 408, 413],
-            "no manifest, one that contradicts itself, larger than 4 MiB (413), or too slow to come (408)",
+            "no manifest, one that contradicts itself, that names more than 10,000 different things or is larger than 4 MiB \
+             (413), or too slow to come (408); a tag that cannot be",
         ),
         ErrorCode::ManifestUnknown => (&[404], "the repository has no such manifest or tag"),
         ErrorCode::NameInvalid => (&[400], "no name of a repository"),
         ErrorCode::NameUnknown => (&[404], "no such repository"),
-        ErrorCode::SizeInvalid => (&[400], "more or fewer bytes came than were announced"),
+        ErrorCode::SizeInvalid => (
+            &[400, 416],
+            "more or fewer bytes came than were announced; a range that lies outside (416: `Content-Range` says the size), or \
+             too many of them",
+        ),
         ErrorCode::Unauthorized => (
             &[401],
             "no credentials, wrong ones, or a token that does not cover this: `WWW-Authenticate` says what to ask for",
@@ -39,17 +44,12 @@ pub(super) fn documented(code: ErrorCode) -> (&'static [u16], &'static str) {
         ErrorCode::Unsupported => (
             &[400, 404, 405, 414, 431],
             "a path that nothing is at (404), a method that it does not know (405: `Allow`), a target or headers that are too \
-             long (414, 431), a parameter that cannot be",
+             long (414, 431), a parameter that cannot be, such as an `n` that is no number",
         ),
         ErrorCode::TooManyRequests => (
             &[429],
             "too many open uploads, large manifests or passwords to hash at a time: `Retry-After` says when to come back",
         ),
-        ErrorCode::RangeInvalid => {
-            (&[400, 416], "a range that lies outside (416: `Content-Range` says the size), or too many")
-        }
-        ErrorCode::TagInvalid => (&[400], "no tag"),
-        ErrorCode::PaginationNumberInvalid => (&[400], "`n` is no number"),
         ErrorCode::Unavailable => (
             &[503, 507],
             "a collection holds the store read-only, the store does not answer, or could not be looked at for 30 s (503: \
