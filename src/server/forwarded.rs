@@ -1,8 +1,8 @@
 //! Who a client is behind proxies: `X-Forwarded-For`, and only what configured proxies wrote of it.
 //!
 //! Anybody can send that header. Each proxy appends the address that it was asked from, so it is read from its end, as
-//! far as the addresses are those of configured proxies. What it says goes into the log; nothing is decided by it, and
-//! nothing of it is sent back.
+//! far as the addresses are those of configured proxies. What it says goes into the log, and decides whose turn it is where
+//! addresses take turns (see `hashing`); it gives no right, and nothing of it is sent back.
 
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;

@@ -101,7 +101,7 @@ fn kinds() -> Vec<Row> {
         put("data and fields of one's own", "/v2/{project}/app/manifests/custom", MANIFEST, "custom"),
         row(pull, "are kept", GET, "/v2/{project}/app/manifests/custom", 200).body_is("custom"),
         put("an annotation that is null", "/v2/{project}/app/manifests/null", MANIFEST, "null annotation"),
-        put("foreign layers in an index", "/v2/{project}/app/manifests/foreign-child", INDEX, "foreign-child"),
+        put("foreign layers in an index", "/v2/{project}/app/manifests/foreign.child", INDEX, "foreign-child"),
         put("one of 4 MiB", "/v2/{project}/app/manifests/long", MANIFEST, "long"),
         row(pull, "one of 4 MiB", GET, "/v2/{project}/app/manifests/long", 200).body_is("long"),
     ]
@@ -189,10 +189,12 @@ fn tags() -> Vec<Row> {
                     "cache",
                     "custom",
                     "foreign",
+                    "foreign.child",
                     "index",
                     "long",
                     "nested",
                     "no-children",
+                    "null",
                     "odd",
                     "strong",
                     "unheard",
@@ -203,7 +205,7 @@ fn tags() -> Vec<Row> {
             .header("link", "</v2/{project}/app/tags/list?n=2&last=1.2>; rel=\"next\"")
             .json("/tags", || json!(["1", "1.2"])),
         row(section, "after one", GET, "/v2/{project}/app/tags/list?n=2&last=nested", 200)
-            .json("/tags", || json!(["no-children", "odd"])),
+            .json("/tags", || json!(["no-children", "null"])),
         row(section, "after one that is not there", GET, "/v2/{project}/app/tags/list?last=ux", 200)
             .json("/tags", || json!(["v1"])),
         row(section, "the last page", GET, "/v2/{project}/app/tags/list?n=2&last=strong", 200)
