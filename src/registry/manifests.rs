@@ -13,7 +13,7 @@ use super::register::{Author, Draft, Head, Op, Permit};
 use super::{Register, Registry, RegistryError, Result, blobs, layout, nonce, tags};
 use crate::clock::Hlc;
 use crate::oci::{Digest, Manifest, MediaType, Reference, RepositoryName, Tag};
-use crate::store::{Durability, Object};
+use crate::store::{Durability, Object, PutNew};
 
 /// A first look at what a manifest names is repeated when it is older than this: the undelete window is longer.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_mins(90);
@@ -208,6 +208,13 @@ impl Registry {
 
     /// Also where the bytes are there already: whoever put them may not have come as far as the disk.
     async fn publish_bytes(&self, incoming: &Incoming<'_>) -> Result<()> {
+        let data = layout::blob_data(&incoming.digest);
+        match self.inner.store.put_new(&data, incoming.bytes.clone(), Durability::Durable).await? {
+            PutNew::Created => return Ok(()),
+            // Those that are whole stay, whatever became of their bytes: scrubbing is for that.
+            PutNew::Exists(stored) if stored.len() == incoming.bytes.len() => return Ok(()),
+            PutNew::Exists(_) => {}
+        }
         let temporary = layout::temporaries().join(nonce());
         let mut writer = self.inner.store.temporary(&temporary).await?;
         writer.write(incoming.bytes.clone()).await?;

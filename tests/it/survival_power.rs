@@ -11,7 +11,7 @@ use crate::survival_acts::Act;
 use crate::survival_scene::Scene;
 use crate::survival_seed::{Random, short_or_long};
 use crate::survival_server::Node;
-use crate::survival_store::{Call, Forgetful, StopsBeforeSync, wrapped};
+use crate::survival_store::{Forgetful, StopsBeforeSync, wrapped};
 
 const BLOB: &[u8] = b"the bytes of a layer, of which a half is not the whole";
 const OTHER: &[u8] = b"the bytes of another layer";
@@ -122,8 +122,8 @@ async fn what_another_replica_has_not_yet_synced_is_synced_before_it_is_answered
 /// That the tests above can fail.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_does_not_sync_is_found_out() {
-    for (what, calls) in [("registers", &[Call::PutNew]), ("bytes", &[Call::Publish])] {
-        let forget = move |store| wrapped(store, Forgetful(calls));
+    for (what, part) in [("registers", "regatta/v1/"), ("bytes", "/blobs/sha256/")] {
+        let forget = move |store| wrapped(store, Forgetful(part));
         let Some(scene) = scene(&[PUSH], &[MANIFEST], forget).await else { return };
         let wrong = scene.losses(&format!("{what} that are not synced"), 32).await;
         assert!(wrong.len() > 10, "{what}: {wrong:?}");

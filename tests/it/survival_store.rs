@@ -11,17 +11,10 @@ use regatta::store::{
 };
 use tokio::sync::Notify;
 
-/// A call of the store's that writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Call {
-    PutNew,
-    Publish,
-}
-
 /// What is in between.
 pub trait Between: Send + Sync + std::fmt::Debug {
     /// How durable a write is really made.
-    fn durability(&self, _call: Call, _key: &Key, asked: Durability) -> Durability {
+    fn durability(&self, _key: &Key, asked: Durability) -> Durability {
         asked
     }
 
@@ -65,7 +58,7 @@ impl<B: Between> Backend for Wrapped<B> {
                 writer.finish(Durability::Durable).await?;
                 self.stop(&temporary, key, stopped).await?;
             }
-            let durability = self.between.durability(Call::PutNew, key, durability);
+            let durability = self.between.durability(key, durability);
             self.inner.put_new(key, value, durability).await
         })
     }
@@ -100,7 +93,7 @@ impl<B: Between> Backend for Wrapped<B> {
                 File::open(self.between.root().join(temporary.as_str())).unwrap().sync_data().unwrap();
                 self.stop(temporary, key, stopped).await?;
             }
-            let durability = self.between.durability(Call::Publish, key, durability);
+            let durability = self.between.durability(key, durability);
             self.inner.publish(temporary, key, durability).await
         })
     }
@@ -122,13 +115,13 @@ impl<B: Between> Backend for Wrapped<B> {
     }
 }
 
-/// Syncs nothing of what these calls write.
+/// Syncs nothing of what has this in its key when it is written.
 #[derive(Debug)]
-pub struct Forgetful(pub &'static [Call]);
+pub struct Forgetful(pub &'static str);
 
 impl Between for Forgetful {
-    fn durability(&self, call: Call, _key: &Key, asked: Durability) -> Durability {
-        if self.0.contains(&call) { Durability::Volatile } else { asked }
+    fn durability(&self, key: &Key, asked: Durability) -> Durability {
+        if key.as_str().contains(self.0) { Durability::Volatile } else { asked }
     }
 }
 
