@@ -1,5 +1,8 @@
 //! The access log: one line a request, when its answer has gone out or its client has hung up.
 //!
+//! Who hangs up before there is an answer has his request dropped in the middle (hyper does); what it began may be done all
+//! the same. It is logged and counted with the status 499, which no answer has.
+//!
 //! An answer in pieces is logged by whoever sends the last of it: its body, or the connection that still has spans of its
 //! file. `sent` is what of a span the socket took, and what of other bodies was handed to the connection.
 //!
@@ -60,7 +63,7 @@ impl InPieces {
 
 impl Drop for Pieces {
     fn drop(&mut self) {
-        let Some(begun) = self.begun.get_mut().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        let Some(mut begun) = self.begun.get_mut().unwrap_or_else(PoisonError::into_inner).take() else { return };
         let sent = self.sent.load(Ordering::Relaxed);
         let outcome = match self.failed.get() {
             Some(why) => Outcome::Failed(why),
@@ -78,6 +81,8 @@ enum Outcome<'a> {
     Served,
     /// A client that hangs up is normal: containerd opens `bytes=N-` and takes as much as it needs.
     InPart,
+    /// The connection ended before the answer.
+    GivenUp,
     /// The registry could not go on.
     Failed(&'a str),
 }
@@ -101,11 +106,50 @@ pub struct Line {
     pub body: Option<Rest>,
     /// How it is counted.
     pub flight: Flight,
+    /// What is known of its answer.
+    pub stage: Stage,
+}
+
+/// How far a request has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Stage {
+    /// It has no answer yet.
+    #[default]
+    Asked,
+    /// The answer's head is made, and counted.
+    Decided(StatusCode),
+    /// It is logged.
+    Logged,
+}
+
+/// The status of a request whose client did not wait for one; nginx' number.
+fn given_up() -> StatusCode {
+    StatusCode::from_u16(499).unwrap_or(StatusCode::REQUEST_TIMEOUT)
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        let status = match self.stage {
+            Stage::Logged => return,
+            Stage::Decided(status) => status,
+            Stage::Asked if std::thread::panicking() => self.decided(StatusCode::INTERNAL_SERVER_ERROR),
+            Stage::Asked => self.decided(given_up()),
+        };
+        let outcome = if std::thread::panicking() { Outcome::Failed("it panicked") } else { Outcome::GivenUp };
+        self.log(status, self.started.elapsed(), 0, outcome);
+    }
 }
 
 impl Line {
+    /// The answer's head is made: it is counted.
+    pub fn decided(&mut self, status: StatusCode) -> StatusCode {
+        self.flight.observe(&self.method, status, self.started.elapsed());
+        self.stage = Stage::Decided(status);
+        status
+    }
+
     /// Logs the answer: at once where all of it is at hand, else when its last piece has been taken.
-    pub fn answered(self, response: Response, meter: Option<&Meter>) -> Response {
+    pub fn answered(mut self, response: Response, meter: Option<&Meter>) -> Response {
         let (status, head) = (response.status(), self.started.elapsed());
         let mut response = response;
         let Some(pieces) = response.extensions_mut().remove::<InPieces>() else {
@@ -121,10 +165,11 @@ impl Line {
         response.map(|body| Body::new(Logged { body, pieces }))
     }
 
-    fn log(&self, status: StatusCode, head: Duration, sent: u64, outcome: Outcome<'_>) {
+    fn log(&mut self, status: StatusCode, head: Duration, sent: u64, outcome: Outcome<'_>) {
         let agent = self.agent.as_ref().and_then(|agent| agent.to_str().ok()).unwrap_or_default();
         let received = self.body.as_ref().map_or(0, Rest::received);
         self.flight.count(received, sent);
+        self.stage = Stage::Logged;
         macro_rules! line {
             ($level:ident, $message:expr $(, $field:ident)?) => {
                 tracing::$level!(
@@ -147,6 +192,7 @@ impl Line {
         match outcome {
             Outcome::Served => line!(info, "served"),
             Outcome::InPart => line!(info, "served in part: the client had enough"),
+            Outcome::GivenUp => line!(info, "the connection ended before the answer"),
             Outcome::Failed(error) => line!(error, "broke off: the registry could not go on", error),
         }
     }

@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version
 use axum::response::Response;
 use tracing::Instrument as _;
 
-use super::access_log::Line;
+use super::access_log::{Line, Stage};
 use super::connection::Connection;
 use super::fault::{Challenge, Fault};
 use super::gate::{Caller, Gate};
@@ -115,7 +115,7 @@ async fn answer(server: Server, endpoint: Endpoint, request: Request) -> Respons
     let connection = parts.extensions.get::<Connection>().cloned();
     let route = Route::parse(parts.uri.path());
     let class = route.as_ref().map_or("unknown", Route::class);
-    let line = line(&server, class, &parts, connection.as_ref(), rest);
+    let mut line = line(&server, class, &parts, connection.as_ref(), rest);
     let (host, version) = (parts.headers.get(header::HOST).cloned(), parts.version);
     let span = trace::span(&parts, class, &line.id);
     let handled = match (limits::check_head(&parts.uri, &parts.headers), route) {
@@ -130,7 +130,7 @@ async fn answer(server: Server, endpoint: Endpoint, request: Request) -> Respons
     };
     let mut response = handled.unwrap_or_else(|fault| fault.into_response(&line.id, &realm));
     trace::answered(&span, response.status());
-    server.metrics().observe(class, &line.method, response.status(), line.started.elapsed());
+    line.decided(response.status());
     let taken = match &line.body {
         Some(rest) => rest.drain(&bounds).await,
         None => true,
@@ -163,6 +163,7 @@ fn line(
         agent: parts.headers.get(header::USER_AGENT).cloned(),
         body,
         flight: Flight::begin(server, class),
+        stage: Stage::default(),
     }
 }
 

@@ -78,7 +78,7 @@ impl Metrics {
     }
 
     /// Counts a request.
-    pub fn observe(&self, route: &'static str, method: &Method, status: StatusCode, elapsed: Duration) {
+    fn observe(&self, route: &'static str, method: &Method, status: StatusCode, elapsed: Duration) {
         let method = known(method);
         self.requests.get_or_create(&Request { route, method, status: status.as_u16() }).inc();
         self.seconds.get_or_create(&Route { route }).observe(elapsed.as_secs_f64());
@@ -97,6 +97,11 @@ impl Flight {
     pub fn begin(server: &Server, route: &'static str) -> Self {
         server.metrics().in_flight.inc();
         Self { server: server.clone(), route }
+    }
+
+    /// The answer's head is made, or nobody waits for it any more.
+    pub fn observe(&self, method: &Method, status: StatusCode, elapsed: Duration) {
+        self.server.metrics().observe(self.route, method, status, elapsed);
     }
 
     /// All bytes have gone that will.

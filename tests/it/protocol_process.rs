@@ -96,6 +96,57 @@ async fn the_access_log_tells_who_hung_up_and_has_the_ids_of_errors() {
     assert_eq!((&logged["status"], &logged["path"]), (&404.into(), &"/v2/team/app/manifests/none".into()));
 }
 
+/// Some were stored, and in no log and no metric: hyper drops the request of a client that has gone.
+#[tokio::test]
+async fn a_request_whose_client_does_not_wait_is_logged_and_counted() {
+    const PUTS: usize = 50;
+    let registry = Process::start(&[]).await;
+    let client = Client::new();
+    let config = registry.push_blob(&client, b"{}".to_vec()).await;
+    let manifest = image(&config, &[]).to_string();
+    for number in 0..PUTS {
+        let head = format!(
+            "PUT /v2/team/app/manifests/tag-{number} HTTP/1.1\r\nHost: x\r\n{LOGIN}\r\nContent-Type: {OCI_MANIFEST}\r\nContent-Length: {}\r\n\r\n",
+            manifest.len()
+        );
+        let mut stream = TcpStream::connect(&registry.authority).await.unwrap();
+        stream.write_all(format!("{head}{manifest}").as_bytes()).await.unwrap();
+    }
+    // Some are never begun: it is seen before that their clients have gone.
+    let puts = || registry.program.log().into_iter().filter(|line| line["method"] == "PUT").collect::<Vec<_>>();
+    let lines = eventually("what was stored has its line", async || {
+        let list = registry.request(&client, Method::GET, "/v2/team/app/tags/list").send().await.unwrap();
+        let tags: Value = list.json().await.unwrap();
+        let lines = puts();
+        let has_line = |tag: &Value| {
+            let path = format!("/v2/team/app/manifests/{}", tag.as_str().unwrap());
+            lines.iter().any(|line| line["path"] == path)
+        };
+        match tags["tags"].as_array() {
+            Some(tags) if tags.iter().all(has_line) => Ok(lines),
+            other => Err(format!("{other:?} and {} lines", lines.len())),
+        }
+    })
+    .await;
+    for line in &lines {
+        match line["status"].as_u64().unwrap() {
+            201 => assert_eq!(line["message"], "served"),
+            499 => assert_eq!(line["message"], "the connection ended before the answer"),
+            _ => panic!("{line}"),
+        }
+    }
+    eventually("each line is counted", async || {
+        let metrics = registry.request(&client, Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
+        let counted = metrics
+            .lines()
+            .filter(|line| line.starts_with("regatta_registry_requests_total{") && line.contains("method=\"PUT\""))
+            .map(|line| line.rsplit_once(' ').unwrap().1.parse::<usize>().unwrap());
+        let (counted, logged) = (counted.sum::<usize>(), puts().len());
+        if counted == logged { Ok(()) } else { Err((counted, logged)) }
+    })
+    .await;
+}
+
 /// A push that is under way when the server is told to go away comes to its end; whoever comes later goes elsewhere.
 #[tokio::test]
 async fn a_server_that_goes_away_finishes_what_it_began() {
