@@ -23,6 +23,14 @@ pub struct Fault {
     /// Asks for credentials.
     pub challenge: Option<Challenge>,
     headers: Vec<(header::HeaderName, HeaderValue)>,
+    cause: Option<Cause>,
+}
+
+/// What the log is told, and the client is not.
+#[derive(Debug)]
+struct Cause {
+    what: &'static str,
+    error: String,
 }
 
 /// What a `WWW-Authenticate` says beside the realm.
@@ -42,7 +50,8 @@ impl Fault {
             "{} is not documented to come with {status}",
             code.as_str()
         );
-        Self { status, code, message: message.into(), detail: Value::Null, challenge: None, headers: Vec::new() }
+        let (detail, challenge, headers, cause) = (Value::Null, None, Vec::new(), None);
+        Self { status, code, message: message.into(), detail, challenge, headers, cause }
     }
 
     /// With a detail for programs.
@@ -56,6 +65,12 @@ impl Fault {
     #[must_use]
     pub fn with_header(mut self, name: header::HeaderName, value: impl TryInto<HeaderValue>) -> Self {
         self.headers.extend(value.try_into().ok().map(|value| (name, value)));
+        self
+    }
+
+    /// With what is behind it: logged beside the id of the request, which is known when it is answered.
+    fn because(mut self, what: &'static str, error: &dyn std::error::Error) -> Self {
+        self.cause = Some(Cause { what, error: chain(error) });
         self
     }
 
@@ -105,8 +120,8 @@ impl Fault {
 
     /// 500: a defect, told to the log and not to the client.
     pub fn unknown(error: &dyn std::error::Error) -> Self {
-        tracing::error!(error = %chain(error), "a request failed");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::Unknown, "the registry failed; its log says more")
+            .because("a request failed", error)
     }
 
     /// 503: try again.
@@ -124,8 +139,16 @@ impl Fault {
         self
     }
 
-    /// As a response to the request of this id. `realm` makes the challenge.
+    /// Tells the log what is behind it, if anything is. `id` is the request's, where it has one.
+    pub fn log(&self, id: Option<&str>) {
+        if let Some(Cause { what, error }) = &self.cause {
+            tracing::error!(id, status = self.status.as_u16(), error, "{what}");
+        }
+    }
+
+    /// As a response to the request of this id, by which the log has what is behind it. `realm` makes the challenge.
     pub fn into_response(self, id: &str, realm: &dyn Fn(&Challenge) -> String) -> Response {
+        self.log(Some(id));
         let body = ErrorBody::one(self.code, self.message, with_id(self.detail, id));
         let mut response = Response::new(Body::from(crate::registry::register::to_json(&body)));
         *response.status_mut() = self.status;
@@ -174,8 +197,8 @@ impl From<RegistryError> for Fault {
         let with = |status, code| Self::new(status, code, message.clone());
         match &error {
             _ if is_full(&error) => {
-                tracing::error!(error = %chain(&error), "the store is full");
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, Code::Unavailable, "the registry's storage is full")
+                    .because("the store is full", &error)
             }
             RegistryError::Store(_)
             | RegistryError::Corrupt { .. }

@@ -114,7 +114,7 @@ impl Server {
         }
         // Within the cluster nobody is told from another by his address.
         let caller = self.gate().authenticate(headers, IpAddr::V4(Ipv4Addr::UNSPECIFIED)).await;
-        match caller.map(|caller| caller.identity) {
+        match caller.inspect_err(|fault| fault.log(None)).map(|caller| caller.identity) {
             Ok(Identity::Replicator { .. }) => Ok(()),
             Ok(Identity::Anonymous) | Err(_) => {
                 Err(Refusal::new(ProblemCode::Unauthorized, "credentials of a replicator are needed"))

@@ -96,6 +96,26 @@ async fn the_access_log_tells_who_hung_up_and_has_the_ids_of_errors() {
     assert_eq!((&logged["status"], &logged["path"]), (&404.into(), &"/v2/team/app/manifests/none".into()));
 }
 
+/// The cause was logged without the id, and the id without the cause.
+#[tokio::test]
+async fn what_is_behind_a_failure_is_logged_with_the_id_that_the_client_was_told() {
+    let registry = Process::start(&[]).await;
+    let client = Client::new();
+    let blob = registry.push_blob(&client, vec![7; 2_000_000]).await;
+    // Not what the link says: it is not served.
+    let hex = blob.hex();
+    let data = format!("data/docker/registry/v2/blobs/sha256/{}/{hex}/data", &hex[..2]);
+    std::fs::write(registry.files.path().join(data), "more than was pushed").unwrap();
+    let path = format!("/v2/team/app/blobs/{blob}");
+    let answer = registry.request(&client, Method::GET, &path).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    let error: Value = answer.json().await.unwrap();
+    let id = error["errors"][0]["detail"]["requestId"].as_str().unwrap().to_owned();
+    let said = registry.program.line("the failure is logged", |line| line["message"] == "a request failed").await;
+    assert_eq!((&said["id"], &said["level"]), (&id.into(), &"ERROR".into()), "{said}");
+    assert!(said["error"].as_str().unwrap().contains(hex), "{said}");
+}
+
 /// Some were stored, and in no log and no metric: hyper drops the request of a client that has gone.
 #[tokio::test]
 async fn a_request_whose_client_does_not_wait_is_logged_and_counted() {

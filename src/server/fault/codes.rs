@@ -55,9 +55,10 @@ pub(super) fn documented(code: ErrorCode) -> (&'static [u16], &'static str) {
             "a collection holds the store read-only, the store does not answer, or could not be looked at for 30 s (503: \
              `Retry-After`); it is full (507: writes only)",
         ),
-        ErrorCode::Unknown => {
-            (&[500], "a defect, or a store that fails or has damaged bytes: the log says more under the request's id")
-        }
+        ErrorCode::Unknown => (
+            &[500],
+            "a defect, or a store that fails or has damaged bytes: the log has the cause in a line with the request's `id`",
+        ),
     }
 }
 
@@ -73,7 +74,8 @@ An answer that is an error has the specification's body:
 ```
 
 `message` is for people and may change; `code` and `detail` are for programs. `detail.requestId` is the answer's
-`X-Request-Id` and the access log's `id`: whoever runs the registry finds by it what happened.
+`X-Request-Id` and the access log's `id`. What is behind a 500 or a 507 is in a line of the log of its own, with the level
+`ERROR`, the same `id`, and the cause in `error`.
 
 | code | statuses | when |
 |---|---|---|
