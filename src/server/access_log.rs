@@ -7,7 +7,7 @@
 //! file. `sent` is what of a span the socket took, and what of other bodies was handed to the connection.
 //!
 //! Of what clients send there is their method, path and agent; no query (it may carry a state of its own), no
-//! credentials, no bodies. The id is that of the answer's `X-Request-Id` and of an error's body.
+//! credentials, no bodies. Who was authenticated is there by name; whom a wrong password names is not. The id is that of the answer's `X-Request-Id` and of an error's body.
 
 use std::error::Error;
 use std::pin::Pin;
@@ -26,6 +26,7 @@ use super::fault::chain;
 use super::inbound::Rest;
 use super::metrics::Flight;
 use super::spans::is_placeholder;
+use crate::auth::Identity;
 
 /// An answer whose body goes out in pieces: what comes of it is known when the last who has this drops it.
 #[derive(Debug, Clone, Default)]
@@ -100,6 +101,8 @@ pub struct Line {
     pub uri: Uri,
     /// Who sent it.
     pub client: std::net::IpAddr,
+    /// Who that was found to be, once that is known.
+    pub identity: OnceLock<Identity>,
     /// With what.
     pub agent: Option<HeaderValue>,
     /// What came with it.
@@ -182,6 +185,7 @@ impl Line {
                     received,
                     sent,
                     client = %self.client,
+                    identity = self.identity.get().map(tracing::field::display),
                     agent,
                     id = self.id,
                     $($field,)?

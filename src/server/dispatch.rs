@@ -1,6 +1,7 @@
 //! One request: route, caller, right, handler, answer; and what is logged and counted of it.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use axum::body::Body;
@@ -120,7 +121,9 @@ async fn answer(server: Server, endpoint: Endpoint, request: Request) -> Respons
     let span = trace::span(&parts, class, &line.id);
     let handled = match (limits::check_head(&parts.uri, &parts.headers), route) {
         (Err(fault), _) => Err(fault),
-        (Ok(()), Ok(route)) => handle(server.clone(), route, parts, body, line.client).instrument(span.clone()).await,
+        (Ok(()), Ok(route)) => {
+            handle(server.clone(), route, parts, body, (line.client, &line.identity)).instrument(span.clone()).await
+        }
         (Ok(()), Err(error)) => Err(invalid_route(&error, &line.method)),
     };
     let realm = |challenge: &Challenge| {
@@ -160,6 +163,7 @@ fn line(
         method: parts.method.clone(),
         uri: parts.uri.clone(),
         client: server.settings().trusted_proxies.client(peer, &parts.headers),
+        identity: OnceLock::new(),
         agent: parts.headers.get(header::USER_AGENT).cloned(),
         body,
         flight: Flight::begin(server, class),
@@ -179,12 +183,20 @@ fn invalid_route(error: &RouteError, method: &Method) -> Fault {
     }
 }
 
-async fn handle(server: Server, route: Route, parts: Parts, body: Body, client: IpAddr) -> Result<Response, Fault> {
+/// `client` and `identity` are where a request comes from, and where it is noted whose it is.
+async fn handle(
+    server: Server,
+    route: Route,
+    parts: Parts,
+    body: Body,
+    (client, identity): (IpAddr, &OnceLock<Identity>),
+) -> Result<Response, Fault> {
     let gate = server.gate();
     if route == Route::Token {
-        return token::handle(&gate, &parts, body, client).await;
+        return token::handle(&gate, &parts, body, client, identity).await;
     }
     let caller = gate.authenticate(&parts.headers, client).await?;
+    identity.get_or_init(|| caller.identity.clone());
     let call = Call { server, gate, caller, parts };
     if route != Route::Base {
         call.server.require_answering_store()?;

@@ -1,6 +1,7 @@
 //! `/token`: Docker's token flow, by GET with Basic and by POST with a form.
 
 use std::net::IpAddr;
+use std::sync::OnceLock;
 
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderValue, Method, StatusCode, header, request::Parts};
@@ -16,13 +17,20 @@ use crate::oci::ErrorCode;
 /// Forms are small.
 const LONGEST_FORM: usize = 64 * 1024;
 
-/// Answers with a token for what was asked for and is allowed.
-pub async fn handle(gate: &Gate, parts: &Parts, body: Body, client: IpAddr) -> Result<Response, Fault> {
+/// Answers with a token for what was asked for and is allowed. Whose it is is noted in `identity`.
+pub async fn handle(
+    gate: &Gate,
+    parts: &Parts,
+    body: Body,
+    client: IpAddr,
+    identity: &OnceLock<Identity>,
+) -> Result<Response, Fault> {
     let (caller, scopes) = match parts.method {
         Method::GET => (basic_only(gate, parts, client).await?, query_values(parts, "scope")),
         Method::POST => by_form(gate, body, client).await?,
         _ => return Err(Fault::method("GET, POST")),
     };
+    identity.get_or_init(|| caller.identity.clone());
     let granted = Scope::parse(scopes.iter().map(String::as_str)).granted(&caller.identity, gate.access());
     let now = jiff::Timestamp::now();
     let seconds = u64::try_from(now.as_second()).unwrap_or_default();

@@ -96,6 +96,31 @@ async fn the_access_log_tells_who_hung_up_and_has_the_ids_of_errors() {
     assert_eq!((&logged["status"], &logged["path"]), (&404.into(), &"/v2/team/app/manifests/none".into()));
 }
 
+#[tokio::test]
+async fn the_access_log_says_who_asked() {
+    let registry = Process::start(&[]).await;
+    let client = Client::new();
+    let ask = |agent: &str, path: &str| {
+        client.get(format!("http://{}{path}", registry.authority)).header(header::USER_AGENT, agent)
+    };
+    let token = ask("password", "/token").basic_auth("admin", Some(PASSWORD)).send().await.unwrap();
+    let token: Value = token.json().await.unwrap();
+    ask("token", "/v2/").bearer_auth(token["token"].as_str().unwrap()).send().await.unwrap();
+    ask("nothing", "/v2/").send().await.unwrap();
+    ask("wrong", "/v2/").basic_auth("admin", Some("s3cr3t")).send().await.unwrap();
+    for (agent, identity) in [
+        ("password", Value::from("htpasswd:admin")),
+        ("token", "htpasswd:admin".into()),
+        ("nothing", "anonymous".into()),
+        ("wrong", Value::Null),
+    ] {
+        let line = registry.program.line(agent, |line| line["agent"] == agent).await;
+        assert_eq!(line["identity"], identity, "{line}");
+    }
+    let log = registry.program.text();
+    assert!(!log.contains(PASSWORD) && !log.contains("s3cr3t") && !log.contains(token["token"].as_str().unwrap()));
+}
+
 /// The cause was logged without the id, and the id without the cause.
 #[tokio::test]
 async fn what_is_behind_a_failure_is_logged_with_the_id_that_the_client_was_told() {
