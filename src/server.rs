@@ -26,7 +26,7 @@ pub mod listing;
 pub mod manifests;
 pub mod metrics;
 mod mounts;
-mod open_uploads;
+pub mod open_uploads;
 pub mod probes;
 mod ranges;
 mod room;
@@ -45,7 +45,7 @@ use tokio::sync::{Mutex, Notify};
 
 use crate::admin::KeySet;
 use crate::auth::Configured;
-use crate::registry::Registry;
+use crate::registry::{Registry, RegistryError};
 
 pub use fault::Fault;
 pub use gate::Gate;
@@ -136,6 +136,11 @@ impl Server {
     /// How many uploads this process began that are open, as far as it knows.
     fn open_uploads(&self) -> usize {
         self.inner.open_uploads.total()
+    }
+
+    /// Finds out which of them ended elsewhere. To be called now and then.
+    pub async fn look_at_open_uploads(&self) -> Result<(), RegistryError> {
+        self.inner.open_uploads.look_at_all(&self.inner.registry).await
     }
 
     /// From now on not ready: no new clients are to be sent here.

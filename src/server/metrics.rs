@@ -181,7 +181,7 @@ fn open_uploads(text: &mut String, open: usize) -> std::fmt::Result {
     let name = "regatta_registry_open_uploads";
     writeln!(
         text,
-        "# HELP {name} Uploads that this process began and that are open.\n# TYPE {name} gauge\n{name} {open}"
+        "# HELP {name} Uploads that this process began and that are open, as far as it knows.\n# TYPE {name} gauge\n{name} {open}"
     )
 }
 

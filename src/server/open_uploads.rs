@@ -2,13 +2,14 @@
 //!
 //! An upload that nobody closes is kept for a week, so their number is bounded. The count is of each process alone and
 //! since its start: with n replicas an identity may have n times as many, and as many again after a restart. What was closed
-//! at another replica is found out when the bound is reached, by looking at a few; and requests that come together may each
-//! be admitted before any of them is counted.
+//! at another replica is found out by looking at all of them now and then, and at a few when the bound is reached; and
+//! requests that come together may each be admitted before any of them is counted.
 //!
 //! Blobs that come in one request leave nothing behind; they have a bound of their own.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::http::{StatusCode, header};
 
@@ -18,6 +19,9 @@ use crate::registry::{Registry, RegistryError};
 
 /// How many of the open ones are looked at when there seem to be too many.
 const LOOKED_AT: usize = 16;
+
+/// How often all of them are looked at: what is told of their number is as late, and each look is a request to a bucket.
+pub const LOOK_EVERY: Duration = Duration::from_mins(10);
 
 /// Ids of open uploads by identity, as it is displayed.
 #[derive(Debug, Default)]
@@ -64,8 +68,25 @@ impl OpenUploads {
             oldest
         };
         for id in oldest {
-            if !registry.is_upload_open(&id).await? {
-                self.ended(actor, &id);
+            self.look_at(registry, actor, &id).await?;
+        }
+        Ok(())
+    }
+
+    async fn look_at(&self, registry: &Registry, actor: &str, id: &str) -> Result<(), RegistryError> {
+        if !registry.is_upload_open(id).await? {
+            self.ended(actor, id);
+        }
+        Ok(())
+    }
+
+    /// Looks at all that there are now: those that ended at another replica, or were swept, count no more.
+    pub async fn look_at_all(&self, registry: &Registry) -> Result<(), RegistryError> {
+        let all: Vec<(String, VecDeque<String>)> =
+            self.all().iter().map(|(actor, open)| (actor.clone(), open.clone())).collect();
+        for (actor, open) in &all {
+            for id in open {
+                self.look_at(registry, actor, id).await?;
             }
         }
         Ok(())

@@ -8,9 +8,11 @@ use regatta::registry::register::{Draft, Permit};
 use regatta::registry::{Author, Cause, Op, Register};
 use regatta::server::Settings;
 use regatta::server::limits::Limits;
+use regatta::server::metrics;
 use reqwest::{Method, StatusCode, header};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
 
 use crate::program::eventually;
 use crate::protocol_store::CountingStore;
@@ -252,6 +254,34 @@ async fn an_identity_has_only_so_many_uploads_open() {
     registry.cancel(&upload).await.unwrap();
     assert_eq!(begin("dev").await.status(), StatusCode::ACCEPTED);
     assert_eq!(begin("dev").await.status(), StatusCode::TOO_MANY_REQUESTS);
+}
+
+/// They were counted where they began until the bound was reached.
+#[tokio::test]
+async fn uploads_that_ended_at_another_replica_are_open_no_more() {
+    let world = World::usual().await;
+    let mut ids = Vec::new();
+    for who in ["dev", "dev", "keeper"] {
+        let begun = world.request(who, Method::POST, "/v2/team/app/blobs/uploads/").send().await.unwrap();
+        ids.push(location(&begun).rsplit('/').next().unwrap().to_owned());
+    }
+    let open = async || {
+        let request = http::Request::get("/metrics").body(axum::body::Body::empty()).unwrap();
+        let answer = metrics::router(world.server.clone()).oneshot(request).await.unwrap();
+        let bytes = axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("regatta_registry_open_uploads "));
+        line.unwrap().parse::<usize>().unwrap()
+    };
+    assert_eq!(open().await, 3);
+    // By a registry of the same store, as another replica would.
+    let registry = world.server.registry();
+    for (id, who) in ids.iter().zip(["htpasswd:dev", "htpasswd:dev", "htpasswd:keeper"]).skip(1) {
+        let upload = registry.upload(&"team/app".parse().unwrap(), id, who).await.unwrap();
+        registry.cancel(&upload).await.unwrap();
+    }
+    world.server.look_at_open_uploads().await.unwrap();
+    assert_eq!(open().await, 1, "the one that nobody ended");
 }
 
 /// "Pushing a blob in chunks", and a store that serves by itself: for GET only.

@@ -1,4 +1,4 @@
-//! What a registry does beside its requests: looks at mounted files, sweeps, compares clocks.
+//! What a registry does beside its requests: looks at mounted files, sweeps, compares clocks, counts uploads anew.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,13 +9,14 @@ use super::{Args, Certificates, files};
 use crate::registry::sweep;
 use crate::server::fault::chain;
 use crate::server::tls::Certificate;
-use crate::server::{Server, documents};
+use crate::server::{Server, documents, open_uploads};
 
 /// What goes on beside the requests.
 pub struct Background {
     polls: JoinHandle<()>,
     sweeps: JoinHandle<()>,
     clocks: JoinHandle<()>,
+    uploads: JoinHandle<()>,
 }
 
 impl Background {
@@ -29,6 +30,7 @@ impl Background {
             polls: tokio::spawn(poll(server.clone(), sources, certificates)),
             sweeps: tokio::spawn(sweep(server.clone())),
             clocks: tokio::spawn(check_clock(server.clone())),
+            uploads: tokio::spawn(look_at_open_uploads(server.clone())),
         }
     }
 
@@ -39,7 +41,7 @@ impl Background {
 
     /// Ends it.
     pub fn end(self) {
-        [self.polls, self.sweeps, self.clocks].iter().for_each(JoinHandle::abort);
+        [self.polls, self.sweeps, self.clocks, self.uploads].iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -79,6 +81,18 @@ async fn check_clock(server: Server) {
             tracing::warn!(error = %chain(&error), "the store's clock could not be read");
         }
         server.look_at_space().await;
+    }
+}
+
+/// Finds out which uploads ended at other replicas.
+async fn look_at_open_uploads(server: Server) {
+    let mut ticks = tokio::time::interval(open_uploads::LOOK_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = server.look_at_open_uploads().await {
+            tracing::warn!(error = %chain(&error), "which uploads are open could not be found out");
+        }
     }
 }
 
