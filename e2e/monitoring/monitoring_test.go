@@ -101,6 +101,9 @@ func check(t *testing.T, known map[string][]string, expression string) (used []s
 			}
 		case *parser.AggregateExpr:
 			wanted = append(wanted, node.Grouping...)
+			if slices.Contains(node.Grouping, "registry") && !slices.Contains(node.Grouping, "namespace") {
+				t.Errorf("%s: registries of one name in two namespaces are taken for one", expression)
+			}
 		}
 		return nil
 	})

@@ -146,10 +146,12 @@ async fn metrics(State(server): State<Server>) -> impl IntoResponse {
     metrics.staleness.set(i64::try_from(late.as_secs()).unwrap_or(i64::MAX));
     let space = *metrics.space.lock().unwrap_or_else(PoisonError::into_inner);
     let [heads, contents] = server.registry().caches();
+    let is_ready = server.readiness().await.is_ok();
     let mut text = String::new();
     let written = text::encode_registry(&mut text, &metrics.registry)
         .and_then(|()| caches(&mut text, &[heads, contents, server.gate().tokens()]))
         .and_then(|()| open_uploads(&mut text, server.open_uploads()))
+        .and_then(|()| ready(&mut text, is_ready))
         .and_then(|()| space.map_or(Ok(()), |space| sizes(&mut text, space)))
         .and_then(|()| text::encode_eof(&mut text));
     match written {
@@ -175,6 +177,11 @@ fn caches(text: &mut String, caches: &[CacheFigures]) -> std::fmt::Result {
     caches
         .iter()
         .try_for_each(|CacheFigures { cache, entries, .. }| writeln!(text, "{held}{{cache=\"{cache}\"}} {entries}"))
+}
+
+fn ready(text: &mut String, is_ready: bool) -> std::fmt::Result {
+    let name = "regatta_registry_ready";
+    writeln!(text, "# HELP {name} 1 where /readyz says so.\n# TYPE {name} gauge\n{name} {}", u8::from(is_ready))
 }
 
 fn open_uploads(text: &mut String, open: usize) -> std::fmt::Result {
