@@ -28,7 +28,7 @@ demo-down: ## take down what `make demo` brought up, wherever that was
 test: check image ## everything: `make check`, and the tests, with a real API server and real clusters (first time: about 40 min)
 	@scripts/test.sh
 
-soak: ## what takes too long for make test: clients that are slow to build, chance for much longer, fuzzing (about three hours)
+soak: image ## what takes too long for make test: clients that are slow to build, chance for much longer, fuzzing (about three hours)
 	@scripts/soak.sh
 
 check: ## format, lints, documents, licences, scripts, charts; no tests (first time: about 8 min)
@@ -37,7 +37,7 @@ check: ## format, lints, documents, licences, scripts, charts; no tests (first t
 image: ## the container image, as target/image/regatta.tar (first time: about 10 min)
 	@scripts/image.sh
 
-bench: image ## the figures of docs/performance.md, taken on this machine (about 20 min; first time: 25)
+bench: image ## the figures of docs/performance.md, taken on this machine (about 25 min; first time: 30)
 	@benches/run.sh
 
 clean: ## what was built in the tree; the cache outside it stays

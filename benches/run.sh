@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Takes the figures of docs/performance.md on this machine:
 #
-#   run.sh              all parts, about 20 min; the document is written anew
+#   run.sh              all parts, about 25 min; the document is written anew
 #   run.sh PART...      only these; their sections are written anew, the others stay as they were taken
 #
 #   serving             reads of one hot object, beside Distribution and nginx                 5 min

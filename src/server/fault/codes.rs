@@ -77,6 +77,10 @@ An answer that is an error has the specification's body:
 `X-Request-Id` and the access log's `id`. What is behind a 500 or a 507 is in a line of the log of its own, with the level
 `ERROR`, the same `id`, and the cause in `error`.
 
+Only what is no HTTP has none of this: a request line or header that cannot be read, or a `Content-Length` that is no number, is
+400, and more than 100 headers are 431, from the parser itself, without a body, an id, or a line in the log; then the connection
+is closed. Over HTTP/2 the stream or the connection is reset.
+
 | code | statuses | when |
 |---|---|---|
 ";
