@@ -5,7 +5,8 @@ use std::ffi::OsString;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{crds, gc, htpasswd, operator, reference, registry, replicate};
-use crate::settings::{self, SettingsError};
+use crate::settings::{self, Origin, SettingsError};
+use crate::telemetry::{self, Filter};
 
 /// The subcommand whose settings can come from a file and the environment too.
 const LAYERED: &str = "registry";
@@ -16,6 +17,8 @@ const LAYERED: &str = "registry";
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
+    #[arg(skip)]
+    log: Filter,
 }
 
 #[derive(Debug, Subcommand)]
@@ -76,11 +79,29 @@ pub enum Error {
 pub fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Asked, SettingsError> {
     let command = command();
     let parsed = settings::parse(command.clone(), LAYERED, line.into_iter().collect())?;
-    let cli = Cli::from_arg_matches(&parsed.matches)?;
-    match &cli.command {
-        Command::Registry(args) if args.print_config() => Ok(Asked::Print(settings::show(&command, LAYERED, &parsed))),
-        _ => Ok(Asked::Run(cli)),
+    let mut cli = Cli::from_arg_matches(&parsed.matches)?;
+    match &mut cli.command {
+        Command::Registry(args) if args.print_config() => {
+            return Ok(Asked::Print(settings::show(&command, LAYERED, &parsed)));
+        }
+        Command::Registry(args) => {
+            cli.log = args.log_filter().clone();
+            args.came_from(parsed.origins);
+        }
+        _ => cli.log = log_filter()?,
     }
+    Ok(Asked::Run(cli))
+}
+
+/// What the environment says of the log, to subcommands that have no setting for it.
+fn log_filter() -> Result<Filter, SettingsError> {
+    let Some(said) = std::env::var_os(telemetry::VARIABLE) else { return Ok(Filter::default()) };
+    let said = said.to_string_lossy();
+    let wrong = |error: telemetry::NoFilter| SettingsError::Wrong {
+        origin: Origin::Variable(telemetry::VARIABLE.to_owned()),
+        why: error.to_string(),
+    };
+    said.parse().map_err(wrong)
 }
 
 /// The pages of docs/reference that are made from the code.
@@ -96,6 +117,11 @@ fn command() -> clap::Command {
 }
 
 impl Cli {
+    /// How much is to be logged.
+    pub fn log(&self) -> &Filter {
+        &self.log
+    }
+
     /// Runs the subcommand.
     pub async fn run(self) -> Result<(), Error> {
         match self.command {

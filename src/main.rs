@@ -31,7 +31,7 @@ fn main() -> ExitCode {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(BLOCKING).build();
     let outcome = runtime.map_err(|error| error.to_string()).and_then(|runtime| {
-        let telemetry = telemetry::start(runtime.handle());
+        let telemetry = telemetry::start(runtime.handle(), cli.log());
         let outcome = runtime.block_on(cli.run()).map_err(|error| regatta::server::fault::chain(&error));
         // What it has still to send it sends by the runtime.
         telemetry.finish();

@@ -1,26 +1,30 @@
 //! Settings of a subcommand from a file, the environment and the command line, out of one source: its clap definition.
 //!
 //! A setting is an option with a long name. `--external-url` is `externalUrl` in the file and
-//! `REGATTA_REGISTRY_EXTERNAL_URL` in the environment. A flag wins over a variable, that over the file, and that over the
-//! default. What the file says is handed to clap as if it had been flags, so that whatever clap checks of a flag holds
-//! for the file too; what clap finds wrong is said with the file's line.
+//! `REGATTA_REGISTRY_EXTERNAL_URL` in the environment, unless its definition names another variable. A flag wins over a
+//! variable, that over the file, and that over the default. What a variable or the file says is handed to clap as if it had
+//! been flags, so that whatever clap checks of a flag holds for them too; what clap finds wrong is said with where it was
+//! said: see `located`.
 //!
 //! Nothing here knows which settings there are.
 
 pub mod file;
+mod located;
 pub mod reference;
+mod said;
 mod show;
+mod variables;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use clap::error::{ContextKind, ContextValue};
+use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use file::{Entry, Value};
+use said::Said;
 pub use show::show;
 
 /// The option that names the file.
@@ -102,8 +106,13 @@ fn says_something(argument: &Arg) -> bool {
 
 /// A setting's name in the file.
 pub fn key(argument: &Arg) -> String {
+    key_of(argument.get_long().unwrap_or_default())
+}
+
+/// The same, of an option's long name or id.
+pub fn key_of(name: &str) -> String {
     let mut key = String::new();
-    for (place, word) in argument.get_long().unwrap_or_default().split('-').enumerate() {
+    for (place, word) in name.split(['-', '_']).enumerate() {
         let (first, rest) = word.split_at(usize::from(place > 0 && !word.is_empty()));
         key.push_str(&first.to_ascii_uppercase());
         key.push_str(rest);
@@ -111,8 +120,11 @@ pub fn key(argument: &Arg) -> String {
     key
 }
 
-/// A setting's variable.
+/// A setting's variable: its own, or one named after it.
 pub fn variable(subcommand: &str, argument: &Arg) -> String {
+    if let Some(own) = argument.get_env() {
+        return own.to_string_lossy().into_owned();
+    }
     let name = argument.get_long().unwrap_or_default();
     format!("regatta_{subcommand}_{name}").replace('-', "_").to_ascii_uppercase()
 }
@@ -139,16 +151,20 @@ pub fn parse(command: Command, subcommand: &str, line: Vec<OsString>) -> Result<
         return Ok(Parsed { matches: command.try_get_matches_from(line)?, origins: HashMap::new() });
     };
     // What is wrong in the command line itself is said by the whole definition, below.
-    let given = lenient(layered).try_get_matches_from(&line[1..]).ok();
-    let path = given.as_ref().and_then(|given| given.get_one::<OsString>(CONFIG)).map(PathBuf::from);
-    let settings = match (&path, &given) {
-        (Some(path), Some(given)) => from_file(path, layered, given)?,
-        (Some(_) | None, _) => BTreeMap::new(),
+    let flags = lenient(layered).try_get_matches_from(&line[1..]).ok();
+    if let Some(help) = asks_for_help(&command, &line) {
+        return Err(help.into());
+    }
+    variables::refuse_unknown(&built, layered, subcommand, std::env::vars_os().map(|(name, _)| name))?;
+    let said = flags.as_ref().map_or_else(|| Ok(Said::default()), |flags| said::said(layered, subcommand, flags))?;
+    let bare = command.mut_subcommand(subcommand, |layered| layered.mut_args(|argument| argument.env(None::<&str>)));
+    let parse = |said: &Said| {
+        let line = line.iter().cloned().chain(said.arguments());
+        bare.clone().try_get_matches_from(line)
     };
-    let mut line = line;
-    line.extend(settings.values().flat_map(|setting| setting.arguments.iter().cloned()));
-    let origin_of = |id: &str| origin(layered, subcommand, given.as_ref(), path.as_deref(), &settings, id);
-    let matches = command.try_get_matches_from(line).map_err(|error| located(error, layered, &origin_of))?;
+    let origin_of =
+        |id: &str| said.origin(id).cloned().or_else(|| is_flag(flags.as_ref()?, id).then_some(Origin::Flag));
+    let matches = parse(&said).map_err(|error| located::located(error, layered, &said, &origin_of, &parse))?;
     let mut origins = HashMap::new();
     if let Some(own) = matches.subcommand_matches(subcommand) {
         for argument in
@@ -161,15 +177,23 @@ pub fn parse(command: Command, subcommand: &str, line: Vec<OsString>) -> Result<
     Ok(Parsed { matches, origins })
 }
 
-/// The same options, of which none is required, forbidden, or more than a text.
+/// Help is given before anything is found wrong. It names the variables, which `command` does.
+fn asks_for_help(command: &Command, line: &[OsString]) -> Option<clap::Error> {
+    let error = command.clone().try_get_matches_from(line).err()?;
+    matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion).then_some(error)
+}
+
+/// Whether the command line says an option.
+fn is_flag(flags: &ArgMatches, id: &str) -> bool {
+    flags.try_contains_id(id).unwrap_or(false) && flags.value_source(id) == Some(ValueSource::CommandLine)
+}
+
+/// The same options, of which none is required, forbidden, or more than a text; from the command line alone.
 fn lenient(layered: &Command) -> Command {
     let options = layered.get_arguments().filter(|argument| says_something(argument)).map(|argument| {
         let mut option = Arg::new(argument.get_id().clone())
             .long(argument.get_long().unwrap_or_default().to_owned())
             .action(argument.get_action().clone());
-        if let Some(variable) = argument.get_env() {
-            option = option.env(variable.to_owned());
-        }
         if argument.get_action().takes_values() {
             option = option.value_parser(clap::value_parser!(OsString)).allow_hyphen_values(true);
             option = option.require_equals(argument.is_require_equals_set());
@@ -182,72 +206,6 @@ fn lenient(layered: &Command) -> Command {
     Command::new("settings").disable_help_flag(true).disable_version_flag(true).args(options)
 }
 
-/// What the file says of a setting.
-#[derive(Debug)]
-struct FromFile {
-    line: u64,
-    arguments: Vec<OsString>,
-}
-
-/// What of the file is in force, by the option's id.
-fn from_file(path: &Path, layered: &Command, given: &ArgMatches) -> Result<BTreeMap<String, FromFile>, SettingsError> {
-    let text =
-        std::fs::read_to_string(path).map_err(|source| SettingsError::Read { path: path.to_path_buf(), source })?;
-    let wrong = |line, why| SettingsError::Wrong { origin: Origin::File(path.to_path_buf(), line), why };
-    let entries = file::parse(&text).map_err(|error| wrong(error.line, error.why))?;
-    let mut settings = BTreeMap::new();
-    for entry in &entries {
-        let argument = layered
-            .get_arguments()
-            .filter(|argument| is_setting(argument))
-            .find(|argument| key(argument) == entry.key)
-            .ok_or_else(|| wrong(entry.line, unknown(layered, &entry.key)))?;
-        let arguments = arguments(argument, entry).map_err(|(line, why)| wrong(line, why))?;
-        if !is_overridden(layered, argument, given) {
-            let id = argument.get_id().as_str().to_owned();
-            settings.insert(id, FromFile { line: entry.line, arguments });
-        }
-    }
-    Ok(settings)
-}
-
-fn unknown(layered: &Command, key: &str) -> String {
-    let known: Vec<String> = layered.get_arguments().filter(|argument| is_setting(argument)).map(self::key).collect();
-    let plain = |name: &str| name.replace(['-', '_', '.'], "").to_ascii_lowercase();
-    let mut near: Vec<(f64, &String)> = known
-        .iter()
-        .map(|name| (strsim::jaro_winkler(&plain(name), &plain(key)), name))
-        .filter(|(likeness, _)| *likeness > 0.85)
-        .collect();
-    near.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let near: Vec<String> = near.iter().take(3).map(|(_, name)| format!("`{name}`")).collect();
-    match near.as_slice() {
-        [] => format!("`{key}` is no setting; there are {}", known.join(", ")),
-        near => format!("`{key}` is no setting; is it {}?", near.join(" or ")),
-    }
-}
-
-/// What the file says, as flags.
-fn arguments(argument: &Arg, entry: &Entry) -> Result<Vec<OsString>, (u64, String)> {
-    let long = argument.get_long().unwrap_or_default();
-    let flag = |text: &str| OsString::from(format!("--{long}={text}"));
-    let is_list = matches!(argument.get_action(), ArgAction::Append);
-    let wanted = expected(argument);
-    let key = &entry.key;
-    match &entry.value {
-        Value::Scalar(text) if argument.get_action().takes_values() => Ok(vec![flag(text)]),
-        Value::Scalar(text) => match text.as_str() {
-            "true" => Ok(vec![OsString::from(format!("--{long}"))]),
-            "false" => Ok(Vec::new()),
-            _ => Err((entry.line, format!("`{key}` is `{text}`; expected true or false"))),
-        },
-        Value::List(items) if is_list => Ok(items.iter().map(|(_, text)| flag(text)).collect()),
-        Value::List(_) => Err((entry.line, format!("`{key}` is a list; expected {wanted}"))),
-        Value::Nothing => Err((entry.line, format!("`{key}` has no value; expected {wanted}"))),
-        Value::Mapping => Err((entry.line, format!("`{key}` has keys of its own; expected {wanted}"))),
-    }
-}
-
 /// What a value should be, for people.
 fn expected(argument: &Arg) -> String {
     let name = argument.get_value_names().and_then(|names| names.first()).map_or("a value", |name| name.as_str());
@@ -258,63 +216,16 @@ fn expected(argument: &Arg) -> String {
     }
 }
 
-/// Whether a flag or a variable says it, or says what excludes it.
-fn is_overridden(layered: &Command, argument: &Arg, given: &ArgMatches) -> bool {
-    let is_given = |id: &str| {
-        given.try_contains_id(id).unwrap_or(false)
-            && matches!(given.value_source(id), Some(ValueSource::CommandLine | ValueSource::EnvVariable))
-    };
-    let excludes = |other: &&Arg| {
-        let conflict = |a: &Arg, b: &Arg| layered.get_arg_conflicts_with(a).iter().any(|it| it.get_id() == b.get_id());
-        let one_of = layered.get_groups().any(|group| {
-            let members: Vec<_> = group.get_args().collect();
-            !group.clone().is_multiple() && members.contains(&argument.get_id()) && members.contains(&other.get_id())
-        });
-        other.get_id() == argument.get_id() || conflict(argument, other) || conflict(other, argument) || one_of
-    };
-    layered.get_arguments().filter(excludes).any(|other| is_given(other.get_id().as_str()))
-}
-
-fn origin(
-    layered: &Command,
-    subcommand: &str,
-    given: Option<&ArgMatches>,
-    path: Option<&Path>,
-    settings: &BTreeMap<String, FromFile>,
-    id: &str,
-) -> Option<Origin> {
-    if let (Some(setting), Some(path)) = (settings.get(id), path) {
-        return Some(Origin::File(path.to_path_buf(), setting.line));
-    }
-    let argument = layered.get_arguments().find(|argument| argument.get_id() == id)?;
-    match given?.value_source(id)? {
-        ValueSource::CommandLine => Some(Origin::Flag),
-        ValueSource::EnvVariable => Some(Origin::Variable(variable(subcommand, argument))),
-        // Those of the lenient definition say nothing: false where a flag is absent.
-        _ => None,
-    }
-}
-
-/// What clap finds wrong in a value that came from elsewhere than the command line, with where.
-fn located(error: clap::Error, layered: &Command, origin_of: &dyn Fn(&str) -> Option<Origin>) -> SettingsError {
-    let context = |kind| match error.get(kind) {
-        Some(ContextValue::String(text)) => Some(text.clone()),
-        Some(ContextValue::Strings(texts)) => texts.first().cloned(),
-        _ => None,
-    };
-    let said = context(ContextKind::InvalidArg).unwrap_or_default();
-    let long = said.trim_start_matches('-').split(['=', ' ', '<', '[']).next().unwrap_or_default().to_owned();
-    let argument = layered.get_arguments().find(|argument| argument.get_long() == Some(long.as_str()));
-    let found = argument.and_then(|argument| Some((argument, origin_of(argument.get_id().as_str())?)));
-    let (Some((argument, origin)), Some(value)) = (found, context(ContextKind::InvalidValue)) else {
-        return error.into();
-    };
-    if origin == Origin::Flag {
-        return error.into();
-    }
-    let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-    let why = format!("`{}` is `{value}`{cause}; expected {}", key(argument), expected(argument));
-    SettingsError::Wrong { origin, why }
+/// Of known names and what they are to be called, those that are like a name which is none, the likest first; empty where
+/// none is.
+fn near(name: &str, known: impl Iterator<Item = (String, String)>) -> String {
+    let plain = |name: &str| name.replace(['-', '_', '.'], "").to_ascii_lowercase();
+    let mut near: Vec<(f64, String)> = known
+        .map(|(known, called)| (strsim::jaro_winkler(&plain(&known), &plain(name)), called))
+        .filter(|(likeness, _)| *likeness > 0.85)
+        .collect();
+    near.sort_by(|a, b| b.0.total_cmp(&a.0));
+    near.iter().take(3).map(|(_, name)| format!("`{name}`")).collect::<Vec<_>>().join(" or ")
 }
 
 #[cfg(test)]

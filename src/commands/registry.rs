@@ -4,8 +4,10 @@ mod alone;
 mod background;
 mod files;
 mod health;
+mod named;
 mod sole;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -25,7 +27,9 @@ use crate::registry::{Registry, RegistryError};
 use crate::server::listen::Listener;
 use crate::server::tls::{Certificate, TlsError};
 use crate::server::{Server, Settings, dispatch, internal, metrics, probes};
+use crate::settings::Origin;
 use crate::store::metered::{Figures, MeteredStore};
+use crate::telemetry::{self, Filter};
 
 /// Serves an OCI registry from a directory or a bucket.
 #[derive(Debug, clap::Args)]
@@ -48,7 +52,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
     /// A URL that clients use, `https://host[:port]`: where they are sent for tokens. The first is the default.
-    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    #[arg(long, value_name = "URL", value_parser = external_url)]
     external_url: Vec<String>,
     /// Serve the operator and replicators here, always over TLS.
     #[arg(long, value_name = "ADDRESS", requires = "internal_tls_cert", requires = "internal_tls_key")]
@@ -76,7 +80,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     htpasswd_file: Option<PathBuf>,
     /// A user of the password file who may do everything. May be given several times.
-    #[arg(long, value_name = "USER", value_delimiter = ',', requires = "htpasswd_file")]
+    #[arg(long, value_name = "USER", requires = "htpasswd_file")]
     admin: Vec<String>,
     /// Each sub-directory holds `username` and `password` of a replicator; read again when they change.
     #[arg(long, value_name = "DIR")]
@@ -91,7 +95,7 @@ pub struct Args {
     sparse: bool,
     /// A proxy, as an address or range (`10.0.0.0/8`), whose `X-Forwarded-For` says who a client is. May be given
     /// several times.
-    #[arg(long, value_name = "RANGE", value_delimiter = ',')]
+    #[arg(long, value_name = "RANGE")]
     trusted_proxy: Vec<crate::server::forwarded::Range>,
     /// How many connections there may be at once; who comes later waits until one ends. Never more than half of the
     /// files that the process may have open.
@@ -103,9 +107,24 @@ pub struct Args {
     /// How long open requests may take after that, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 580)]
     grace_seconds: u64,
+    /// How much is logged: a level, or levels for targets, as in `info,regatta::access=off`.
+    #[arg(long, value_name = "FILTER", env = telemetry::VARIABLE, default_value_t)]
+    log_filter: Filter,
+    #[arg(skip)]
+    origins: HashMap<String, Origin>,
 }
 
 impl Args {
+    /// How much is to be logged.
+    pub fn log_filter(&self) -> &Filter {
+        &self.log_filter
+    }
+
+    /// Notes where each setting came from, by the option's id: what turns out to be wrong later is told with it.
+    pub fn came_from(&mut self, origins: HashMap<String, Origin>) {
+        self.origins = origins;
+    }
+
     /// Whether the settings are asked for rather than the registry.
     pub fn print_config(&self) -> bool {
         self.print_config
@@ -150,9 +169,16 @@ pub enum Error {
         /// The system's error.
         source: std::io::Error,
     },
-    /// A URL that is none.
-    #[error("--external-url `{0}`: expected `http://host[:port]` or `https://host[:port]`, without a path")]
-    ExternalUrl(String),
+    /// What a setting says cannot be used.
+    #[error("{origin}: `{key}`")]
+    Setting {
+        /// Where it is said.
+        origin: Origin,
+        /// The setting.
+        key: String,
+        /// What is wrong.
+        source: Box<Self>,
+    },
     /// A thread cannot be started, or has ended.
     #[error("a thread cannot be run")]
     Thread(#[source] std::io::Error),
@@ -163,28 +189,34 @@ pub enum Error {
 
 /// Serves until SIGTERM or SIGINT.
 pub async fn run(args: Args) -> Result<(), Error> {
+    serve(&args).await.map_err(|error| named::named(&args, error))
+}
+
+async fn serve(args: &Args) -> Result<(), Error> {
     let signals = Signals::catch().map_err(Error::Signal)?;
-    let (opened, sole, registry, figures) = open(&args).await?;
-    let certificates = Certificates::read(&args)?;
+    // What is wrong is found before anything is made.
+    let certificates = Certificates::read(args)?;
+    let sources = files::Sources::new(args)?;
+    let (keys, configured) = sources.read()?;
+    let (opened, sole, registry, figures) = open(args).await?;
     let listener = bind(args.listen, certificates.serving.as_ref()).await?;
-    let sources = files::Sources::new(&args)?;
     let settings = Settings {
-        external_urls: external_urls(&args, &listener, certificates.serving.is_some())?,
+        external_urls: external_urls(args, &listener, certificates.serving.is_some())?,
         registry_uid: args.registry_uid.clone(),
         sparse: args.sparse,
         trusted_proxies: args.trusted_proxy.iter().copied().collect(),
         store_figures: Some(figures),
         ..Settings::default()
     };
-    let (keys, configured) = sources.read()?;
     let server = Server::new(registry, settings, keys, configured);
     patiently(&args.store, async {
         server.poll_documents().await?;
         server.check_clock().await
     })
     .await?;
-    let listening = listen(&args, &server, listener, &certificates, &opened.name).await?;
-    let background = Background::start(&args, &server, sources, certificates);
+    sources.say_password();
+    let listening = listen(args, &server, listener, &certificates, &opened.name).await?;
+    let background = Background::start(args, &server, sources, certificates);
     let lost = tokio::select! {
         () = signals.wait() => None,
         why = alone::stays_alone(&opened, &sole, &server) => Some(why),
@@ -332,16 +364,15 @@ fn external_urls(args: &Args, listener: &Listener, tls: bool) -> Result<Vec<Stri
         }
         return Ok(vec![url]);
     }
-    for url in &args.external_url {
-        let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
-        let good = host.is_some_and(|host| {
-            !host.is_empty() && !host.contains(['/', '"', '?', '#', '@']) && !host.chars().any(char::is_whitespace)
-        });
-        if !good {
-            return Err(Error::ExternalUrl(url.clone()));
-        }
-    }
     Ok(args.external_url.clone())
+}
+
+/// A URL that clients use.
+fn external_url(text: &str) -> Result<String, &'static str> {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let is_wrong = |c: char| "/\"?#@,".contains(c) || c.is_whitespace();
+    let is_good = host.is_some_and(|host| !host.is_empty() && !host.contains(is_wrong));
+    if is_good { Ok(text.to_owned()) } else { Err("not `http://host[:port]` or `https://host[:port]`, without a path") }
 }
 
 struct Signals {

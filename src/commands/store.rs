@@ -115,6 +115,11 @@ impl StoreArgs {
         Ok(opened)
     }
 
+    /// The store file, where there is one.
+    pub fn file(&self) -> Option<&Path> {
+        self.store.as_deref()
+    }
+
     /// The directory, where it is one that is not there.
     pub fn missing(&self) -> Result<Option<PathBuf>, OpenError> {
         match self.place()? {

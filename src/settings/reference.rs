@@ -28,8 +28,10 @@ admin: [ada]
 ```
 
 A setting that takes several values is a list in the file, is given several times on the command line, and is parted by
-commas in the environment; a higher place replaces the whole list. A key that is not known and a value that cannot be are
-refused at the start, with the file's line, the key, and what was expected. `--print-config` prints the settings in force,
+commas in the environment; a higher place replaces the whole list. A key that is not known, a variable that begins with
+`PREFIX_` and is no setting's, a value that cannot be, and what is missing beside it or excludes it are refused at the
+start, with the file's line or the variable, the key, and what was expected. Variables that Kubernetes makes for a Service
+of such a name (`PREFIX_SERVICE_HOST`, `PREFIX_PORT_5000_TCP` ...) are let be. `--print-config` prints the settings in force,
 as a file, with where each came from, and ends. Secrets are in files that settings name, never in settings. Paths are taken
 from the working directory.
 

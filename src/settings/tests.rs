@@ -35,7 +35,7 @@ struct Settings {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5000")]
     listen: SocketAddr,
     /// What clients use.
-    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    #[arg(long, value_name = "URL", value_parser = url)]
     external_url: Vec<String>,
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
@@ -63,6 +63,10 @@ struct Store {
     root: Option<PathBuf>,
     #[arg(long, value_name = "FILE")]
     store: Option<PathBuf>,
+}
+
+fn url(text: &str) -> Result<String, &'static str> {
+    if text == "nowhere" { Err("no URL") } else { Ok(text.to_owned()) }
 }
 
 fn command() -> clap::Command {
@@ -163,14 +167,55 @@ fn what_is_not_known_or_wrong_is_refused_with_its_line_its_name_and_what_was_exp
     insta::assert_snapshot!(messages.join("\n"));
 }
 
+/// These were clap's words, of flags that nobody gave.
 #[test]
-fn what_belongs_together_is_asked_for_whatever_said_the_rest() {
-    let message = refused("root: /data\ntlsCert: c\n", &[]);
-    assert!(message.contains("--tls-key"), "{message}");
-    let message = refused("root: /data\nstore: s\n", &[]);
-    assert!(message.contains("--store") && message.contains("--root"), "{message}");
+fn what_belongs_together_or_excludes_each_other_is_said_with_its_line() {
+    let lines = |file: &str, flags: &[&str]| match parsed(file, flags).unwrap_err() {
+        SettingsError::Wrong { origin: Origin::File(path, line), why } => {
+            format!("{line}: {}", why.replace(path.to_str().unwrap(), "FILE"))
+        }
+        other => other.to_string(),
+    };
+    assert_eq!(lines("root: /data\ntlsCert: c\n", &[]), "2: `tlsCert` needs `tlsKey`, of which nothing is said");
+    assert_eq!(lines("tlsKey: c\n", &["--root", "/data"]), "1: `tlsKey` needs `tlsCert`, of which nothing is said");
+    assert_eq!(lines("root: /data\nstore: s\n", &[]), "2: `store` and `root` (FILE:1) exclude each other");
+    assert_eq!(
+        lines("adminPasswordFile: p\nroot: /data\nhtpasswdFile: h\n", &[]),
+        "3: `htpasswdFile` and `adminPasswordFile` (FILE:1) exclude each other"
+    );
     let message = refused("listen: 1.1.1.1:1\n", &[]);
     assert!(message.contains("--root"), "{message}");
+    let message = refused("root: /data\n", &["--tls-cert", "c"]);
+    assert!(message.contains("--tls-key"), "the command line's own: {message}");
+}
+
+/// They were told by the line of their key, and parted at commas.
+#[test]
+fn each_item_of_a_list_has_its_line_and_is_one_value() {
+    let file = "root: /data\nexternalUrl:\n  - https://a\n  - nowhere\n";
+    assert_eq!(
+        refused(file, &[]),
+        "4: `externalUrl` is `nowhere`: no URL; expected URL, or a list of them (What clients use)"
+    );
+    assert_eq!(settings("root: /data\nexternalUrl: [\"https://a,b\"]\n", &[]).external_url, ["https://a,b"]);
+    assert_eq!(settings("root: /data\n", &["--external-url", "https://a,b"]).external_url, ["https://a,b"]);
+}
+
+#[test]
+fn a_variable_that_no_setting_has_is_refused() {
+    let mut built = command();
+    built.build();
+    let layered = built.find_subcommand("registry").unwrap();
+    let refused = |name: &str| {
+        let names = [name, "PATH", "REGATTA_REGISTRY_LISTEN", "REGATTA_LOG"].map(OsString::from).into_iter();
+        super::variables::refuse_unknown(&built, layered, "registry", names).map_err(|error| error.to_string())
+    };
+    assert_eq!(refused("REGATTA_REGISTRY_TLS_KEY"), Ok(()));
+    assert_eq!(refused("REGATTA_REGISTRY_PORT_5000_TCP"), Ok(()), "it is a Service's");
+    let said = refused("REGATTA_REGISTRY_LISEN").unwrap_err();
+    assert_eq!(said, "REGATTA_REGISTRY_LISEN: no setting has this variable; is it `REGATTA_REGISTRY_LISTEN`?");
+    let said = refused("REGATTA_REGISTRY_XYZ").unwrap_err();
+    assert!(said.contains("there are REGATTA_REGISTRY_") && said.contains("REGATTA_REGISTRY_GRACE_SECONDS"), "{said}");
 }
 
 #[test]

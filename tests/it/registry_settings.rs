@@ -6,8 +6,12 @@ use std::process::{Command, Output};
 use crate::program::{Program, regatta};
 
 fn registry(directory: &Path) -> Command {
+    plain(directory, "registry")
+}
+
+fn plain(directory: &Path, subcommand: &str) -> Command {
     let mut command = regatta();
-    command.arg("registry").current_dir(directory).env_clear();
+    command.arg(subcommand).current_dir(directory).env_clear();
     command
 }
 
@@ -67,6 +71,77 @@ fn what_is_wrong_in_a_file_or_a_variable_is_said_with_where_it_is() {
     assert!(said.starts_with("regatta: REGATTA_REGISTRY_LISTEN: `listen` is `everywhere`: "), "{said}");
     let said = refused(&registry(directory.path()).args(["--listen", "everywhere"]).output().unwrap());
     assert!(said.contains("'everywhere' for '--listen <ADDRESS>'"), "{said}");
+}
+
+/// It was found after the store was made and a password printed, or not at all, and told without its place.
+#[test]
+fn what_is_wrong_is_said_with_its_place_before_anything_is_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("registry.yaml");
+    for (text, print, said) in [
+        (
+            "root: data\nexternalUrl: https://a/path\n",
+            true,
+            "registry.yaml:2: `externalUrl` is `https://a/path`: not `http",
+        ),
+        ("root: data\nexternalUrl:\n  - https://a\n  - b\n", true, "registry.yaml:4: `externalUrl` is `b`: not `http"),
+        ("root: data\nexternalUrl: [\"https://a,b\"]\n", true, "registry.yaml:2: `externalUrl` is `https://a,b`: not"),
+        (
+            "root: data\ntlsCert: none.crt\n",
+            true,
+            "registry.yaml:2: `tlsCert` needs `tlsKey`, of which nothing is said",
+        ),
+        (
+            "root: data\nstore: s3.yaml\n",
+            true,
+            "registry.yaml:2: `store` and `root` (registry.yaml:1) exclude each other",
+        ),
+        (
+            "root: data\nlogFilter: inof\n",
+            true,
+            "registry.yaml:2: `logFilter` is `inof`: `inof` is neither off, error,",
+        ),
+        ("root: data\ntlsCert: no.crt\ntlsKey: no.key\n", false, "registry.yaml:2: `tlsCert`: no.crt cannot be read: "),
+        ("root: data\nhtpasswdFile: users\n", false, "registry.yaml:2: `htpasswdFile`: users cannot be read: "),
+        ("store: s3.yaml\n", false, "registry.yaml:1: `store`: s3.yaml cannot be read: "),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let mut runs = vec![vec!["--config", "registry.yaml"]];
+        runs.extend(print.then(|| vec!["--config", "registry.yaml", "--print-config"]));
+        for args in runs {
+            let output = registry(directory.path()).args(args).output().unwrap();
+            let found = String::from_utf8_lossy(&output.stderr);
+            assert!(!output.status.success() && found.contains(&format!("regatta: {said}")), "{text}: {found}");
+            assert!(output.stdout.is_empty() && !directory.path().join("data").exists(), "{text}: nothing is made");
+        }
+    }
+}
+
+/// A word that is no level was taken for a target, or for `info`; a variable that no setting has, for nothing.
+#[test]
+fn variables_that_say_nothing_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let said = |variables: &[(&str, &str)], command: &str| {
+        refused(&plain(directory.path(), command).envs(variables.iter().copied()).output().unwrap())
+    };
+    let root = ("REGATTA_REGISTRY_ROOT", "data");
+    let filter = said(&[root, ("REGATTA_LOG", "loud")], "registry");
+    assert!(filter.starts_with("regatta: REGATTA_LOG: `logFilter` is `loud`: "), "{filter}");
+    let filter = said(&[("REGATTA_LOG", "regatta=loud")], "crds");
+    assert!(filter.starts_with("regatta: REGATTA_LOG: `regatta=loud` is neither "), "{filter}");
+    let unknown = said(&[root, ("REGATTA_REGISTRY_LISEN", "127.0.0.1:1")], "registry");
+    assert!(
+        unknown.contains("REGATTA_REGISTRY_LISEN: no setting has this variable; is it `REGATTA_REGISTRY_LISTEN`"),
+        "{unknown}"
+    );
+    let conflict = said(&[root, ("REGATTA_REGISTRY_STORE", "s3.yaml")], "registry");
+    assert!(conflict.contains("exclude each other") && conflict.contains("(REGATTA_REGISTRY_ROOT)"), "{conflict}");
+    // What Kubernetes says of a Service `regatta-registry`.
+    let mut command = registry(directory.path());
+    command.env("REGATTA_REGISTRY_SERVICE_HOST", "10.0.0.1").env("REGATTA_REGISTRY_PORT", "tcp://10.0.0.1:5000");
+    command.env("REGATTA_REGISTRY_PORT_5000_TCP_ADDR", "10.0.0.1").env("REGATTA_LOG", "info,regatta::access=off");
+    let text = printed(&command.args(["--root", "data", "--print-config"]).output().unwrap());
+    assert!(text.contains("\nlogFilter: info,regatta::access=off  # REGATTA_LOG\n"), "{text}");
 }
 
 /// Each was taken, and served nobody, or was ignored without a word.

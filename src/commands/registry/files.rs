@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use secrecy::{ExposeSecret as _, SecretString};
+
 use super::Args;
 use crate::admin::KeySet;
 use crate::auth::htpasswd::Htpasswd;
@@ -59,6 +61,8 @@ pub struct Sources {
     replicators_dir: Option<PathBuf>,
     admins: Vec<String>,
     local_admin: Option<SecretHash>,
+    /// The local admin's, where it was made here.
+    password: Option<SecretString>,
     /// Made at the start where no file is given: tokens end with the process then.
     keys: KeySet,
     seen: Raw,
@@ -75,7 +79,7 @@ struct Raw {
 }
 
 impl Sources {
-    /// From the arguments. Makes and prints a password for `admin` where there is nobody else.
+    /// From the arguments. Makes a password for `admin` where there is nobody else.
     pub fn new(args: &Args) -> Result<Self, FileError> {
         let mut sources = Self {
             keys_file: args.keys_file.clone(),
@@ -83,15 +87,29 @@ impl Sources {
             replicators_dir: args.replicators_dir.clone(),
             admins: args.admin.clone(),
             local_admin: None,
+            password: None,
             keys: KeySet::generate(),
             seen: Raw::default(),
             refused: None,
         };
         if args.registry_uid.is_none() && args.htpasswd_file.is_none() {
-            sources.local_admin = Some(local_admin(args.admin_password_file.as_deref())?);
+            sources.local_admin = Some(if let Some(path) = args.admin_password_file.as_deref() {
+                local_admin(path)?
+            } else {
+                let made = SecretString::from(crate::registry::nonce());
+                SecretHash::of(sources.password.insert(made).expose_secret())
+            });
         }
         sources.seen = sources.raw()?;
         Ok(sources)
+    }
+
+    /// Prints the password that was made, the one time that it is shown. A closed standard output leaves a registry that
+    /// nobody can log in to, as wanted.
+    pub fn say_password(&self) {
+        if let Some(password) = &self.password {
+            let _ = writeln!(io::stdout(), "user: {LOCAL_ADMIN}\npassword: {}", password.expose_secret());
+        }
     }
 
     fn raw(&self) -> Result<Raw, FileError> {
@@ -188,20 +206,14 @@ fn replicators(directory: &Path) -> Result<HashMap<String, String>, FileError> {
     Ok(found)
 }
 
-fn local_admin(file: Option<&Path>) -> Result<SecretHash, FileError> {
-    if let Some(path) = file {
-        let text = read_text(path)?;
-        let password = text.trim();
-        if password.is_empty() {
-            let why = "it is empty".to_owned();
-            return Err(FileError::Malformed { path: path.to_path_buf(), what: "a password", why });
-        }
-        return Ok(SecretHash::of(password));
+fn local_admin(path: &Path) -> Result<SecretHash, FileError> {
+    let text = read_text(path)?;
+    let password = text.trim();
+    if password.is_empty() {
+        let why = "it is empty".to_owned();
+        return Err(FileError::Malformed { path: path.to_path_buf(), what: "a password", why });
     }
-    let password = crate::registry::nonce();
-    // The one time that it is shown. A closed standard output leaves a registry that nobody can log in to, as wanted.
-    let _ = writeln!(io::stdout(), "user: {LOCAL_ADMIN}\npassword: {password}");
-    Ok(SecretHash::of(&password))
+    Ok(SecretHash::of(password))
 }
 
 /// A certificate and the files that it came from.
@@ -253,6 +265,7 @@ mod tests {
             replicators_dir: None,
             admins: vec![],
             local_admin: None,
+            password: None,
             keys: KeySet::generate(),
             seen: Raw::default(),
             refused: None,
