@@ -33,6 +33,16 @@ var expected = map[string]struct {
 	"suspended":      {"Healthy", "Current", []string{"Registry", "ReplicationPolicy", "GarbageCollection"}},
 	"failed-run":     {"Healthy", "Current", []string{"ReplicationPolicy", "GarbageCollection"}},
 	"retrying":       {"Progressing", "InProgress", []string{"Registry", "RoleBinding", "GarbageCollection"}},
+	// Another cluster's operator looks after it: here there is nothing to wait for.
+	"delegated":  {"Healthy", "Current", kinds},
+	"unreadable": {"Degraded", "Failed", kinds},
+	// Pods that do not start.
+	"not-started": {"Degraded", "Failed", []string{"Registry", "GarbageCollection"}},
+	"running":     {"Healthy", "Current", []string{"GarbageCollection"}},
+	// In force, and a person must look at deletions: Ready and Stalled are both True.
+	"withheld": {"Degraded", "Failed", []string{"ReplicationPolicy"}},
+	// How far replication is nobody knows; that is no matter of health.
+	"silent": {"Healthy", "Current", []string{"ReplicationPolicy"}},
 }
 
 func read(t *testing.T, path string, into any) {

@@ -11,6 +11,7 @@ mod fields;
 mod in_force;
 mod leaders;
 mod recorded;
+mod recorded_rest;
 mod refused;
 mod restarts;
 mod rights;

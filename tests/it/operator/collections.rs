@@ -110,7 +110,7 @@ pub(super) async fn fail(world: &World, name: &str) {
 }
 
 /// A pod of a Job whose image cannot be pulled.
-async fn pod_without_image(world: &World, job: &Job) {
+pub(super) async fn pod_without_image(world: &World, job: &Job) {
     let name = job.name_any();
     let mut pod = json!({
         "apiVersion": "v1", "kind": "Pod",
@@ -131,7 +131,7 @@ async fn pod_without_image(world: &World, job: &Job) {
     world.api::<Pod>().patch_status(&name, &PatchParams::default(), &Patch::Merge(status)).await.expect("a status");
 }
 
-async fn the_job(world: &World) -> Job {
+pub(super) async fn the_job(world: &World) -> Job {
     eventually("a Job is there", || async {
         let jobs = world.api::<Job>().list(&ListParams::default()).await.map_err(|error| error.to_string())?;
         jobs.items.into_iter().next().ok_or_else(|| "no Job".to_owned())

@@ -24,10 +24,10 @@ use crate::support::world::World;
 /// What is recorded has not changed for so long.
 const QUIET: Duration = Duration::from_secs(3);
 
-const KINDS: [&str; 5] = ["Registry", "Project", "RoleBinding", "ReplicationPolicy", "GarbageCollection"];
+pub(super) const KINDS: [&str; 5] = ["Registry", "Project", "RoleBinding", "ReplicationPolicy", "GarbageCollection"];
 
 /// An object of each kind as it is where all is well, named after the state that it will be in.
-fn object(kind: &str, state: &str) -> DynamicObject {
+pub(super) fn object(kind: &str, state: &str) -> DynamicObject {
     match kind {
         "Registry" => registry(state),
         "Project" => project(state, "hq", state),
@@ -37,29 +37,29 @@ fn object(kind: &str, state: &str) -> DynamicObject {
     }
 }
 
-fn binding(state: &str, subject: &Value) -> DynamicObject {
+pub(super) fn binding(state: &str, subject: &Value) -> DynamicObject {
     let spec = json!({ "projectRef": { "name": "shop" }, "role": "guest", "subjects": [subject] });
     of_kind("RoleBinding", state, spec)
 }
 
 /// Each to a destination of its own, so that none is another one's.
-fn policy(state: &str, source: &str) -> DynamicObject {
+pub(super) fn policy(state: &str, source: &str) -> DynamicObject {
     let topology =
         json!({ "fanOut": { "source": { "name": source }, "destinations": [{ "name": destination(state) }] } });
     of_kind("ReplicationPolicy", state, json!({ "topology": topology }))
 }
 
-fn destination(state: &str) -> String {
+pub(super) fn destination(state: &str) -> String {
     format!("to-{state}")
 }
 
-fn with(mut object: DynamicObject, pointer: &str, value: Value) -> DynamicObject {
+pub(super) fn with(mut object: DynamicObject, pointer: &str, value: Value) -> DynamicObject {
     let (parent, key) = pointer.rsplit_once('/').unwrap();
     object.data.pointer_mut(parent).unwrap()[key] = value;
     object
 }
 
-fn requested(mut object: DynamicObject) -> DynamicObject {
+pub(super) fn requested(mut object: DynamicObject) -> DynamicObject {
     object.annotations_mut().insert("regatta.dev/requested-at".to_owned(), "now".to_owned());
     object
 }
@@ -210,7 +210,7 @@ async fn changed_since(world: &World) {
 }
 
 /// Holds an object against the file, or writes it. What an object comes to takes a while: it is compared until it has.
-async fn check(world: &World, kind: &str, name: &str, state: &str) {
+pub(super) async fn check(world: &World, kind: &str, name: &str, state: &str) {
     let path = file(kind, state);
     let look = async || neutral(world, kind, &world.kind(kind).get(name).await.expect("it is there"));
     if std::env::var_os("REGATTA_RECORD").is_some() {

@@ -23,7 +23,7 @@ async fn deployed(name: &str) -> (World, Operator) {
 }
 
 /// Writes what a Deployment's controller says.
-async fn say(world: &World, registry: &str, conditions: Value) {
+pub(super) async fn say(world: &World, registry: &str, conditions: Value) {
     let name = format!("{registry}-registry");
     let deployment: Deployment = world.exists(&name).await;
     // One pod is of the old template, and one of the new.
@@ -35,7 +35,7 @@ async fn say(world: &World, registry: &str, conditions: Value) {
     api.patch_status(&name, &PatchParams::default(), &Patch::Merge(status)).await.expect("a status");
 }
 
-fn condition(kind: &str, status: &str, reason: &str, message: &str) -> Value {
+pub(super) fn condition(kind: &str, status: &str, reason: &str, message: &str) -> Value {
     json!({
         "type": kind, "status": status, "reason": reason, "message": message,
         "lastTransitionTime": "2026-01-01T00:00:00Z", "lastUpdateTime": "2026-01-01T00:00:00Z",

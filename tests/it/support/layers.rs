@@ -30,7 +30,7 @@ struct Inner {
     ended: watch::Sender<bool>,
     held_list: Mutex<Option<String>>,
     deaf: AtomicBool,
-    corrupted: Mutex<Option<(String, String)>>,
+    corrupted: Mutex<Vec<(String, String)>>,
     refused: Mutex<Vec<String>>,
 }
 
@@ -69,7 +69,7 @@ impl Control {
     /// What the operator reads has `to` in the place of `from`, which is as long.
     pub fn corrupt(&self, from: &str, to: &str) {
         assert_eq!(from.len(), to.len());
-        *self.inner.corrupted.lock().unwrap() = Some((from.to_owned(), to.to_owned()));
+        self.inner.corrupted.lock().unwrap().push((from.to_owned(), to.to_owned()));
     }
 
     /// From now on requests whose path ends like one of these come to nothing.
@@ -89,9 +89,11 @@ impl Control {
 
     fn corrupted(&self, frame: Frame<Bytes>) -> Frame<Bytes> {
         let corrupted = self.inner.corrupted.lock().unwrap();
-        let Some((from, to)) = corrupted.as_ref() else { return frame };
+        if corrupted.is_empty() {
+            return frame;
+        }
         frame.map_data(|data| match std::str::from_utf8(&data) {
-            Ok(text) => Bytes::from(text.replace(from, to)),
+            Ok(text) => Bytes::from(corrupted.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to))),
             Err(_) => data,
         })
     }
