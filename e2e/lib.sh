@@ -159,6 +159,7 @@ part() {
 	versitygw) printf '%s/versitygw-%s/bin/versitygw' "$CACHE" "$(version versitygw github.com/versity/versitygw)" ;;
 	fake-gcs-server) printf '%s/fake-gcs-%s/bin/fake-gcs-server' "$CACHE" "$(version fake-gcs github.com/fsouza/fake-gcs-server)" ;;
 	azurite) printf '%s/azurite-%s/node_modules/.bin/azurite-blob' "$CACHE" "$(digest_of "$E2E/azurite/package-lock.json")" ;;
+	swift) printf '%s/swift-%s-%s/serve' "$CACHE" "$(digest_of "$E2E/swift/requirements.txt")" "$(digest_of "$E2E/swift/serve.py")" ;;
 	# Those that have source of their own here: what they are made from is part of the name.
 	coredns) printf '%s/coredns-%s-%s/bin/coredns' "$CACHE" "$(version coredns github.com/coredns/coredns)" "$(digest_of "$E2E/coredns/main.go")" ;;
 	pause) printf '%s/pause-%s/bin/pause' "$CACHE" "$(digest_of "$E2E/pause/pause.c")" ;;

@@ -10,6 +10,7 @@
 #   parts.sh distribution   the registry that benchmarks compare with
 #   parts.sh versitygw      a real S3 server over a directory, for the tests of the bucket stores
 #   parts.sh emulators      of Google Cloud Storage and Azure Blob Storage, likewise; Debian's Node and npm
+#   parts.sh swift          OpenStack Swift, whole, likewise; Debian's Python
 #   parts.sh probe          the image of check-cluster.sh's pods
 #   parts.sh all            all of these
 #   parts.sh path NAME...   where a part is (a line each; builds nothing; fails where one is missing)
@@ -116,6 +117,32 @@ azurite() {
 	mv "$work/azurite" "$at"
 }
 
+# OpenStack's Swift as requirements.txt says, with checksums, and what starts it. Nothing is compiled: all of these come as wheels.
+swift() {
+	local at
+	at=$(dirname "$(part swift)")
+	[ ! -d "$at" ] || return 0
+	python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || die "Python is too old: 3.11 or newer is needed"
+	# Debian has what makes virtual environments in a package of its own.
+	python3 -c 'import ensurepip' 2>/dev/null || packages python3-venv=python3-venv
+	say "installing Swift $(sed -n 's/^swift==\([^ ]*\).*/\1/p' "$E2E/swift/requirements.txt") (about ten seconds)"
+	new_work
+	mkdir "$work/swift"
+	cp "$E2E/swift/serve.py" "$work/swift/"
+	{
+		"${NICE[@]}" python3 -m venv "$work/swift/python" &&
+			"${NICE[@]}" "$work/swift/python/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
+				--only-binary :all: --require-hashes --requirement "$E2E/swift/requirements.txt"
+	} >&2 || die "pip install of $E2E/swift failed"
+	cat >"$work/swift/serve" <<-'SH'
+		#!/bin/sh
+		at=$(dirname "$0")
+		exec "$at/python/bin/python" "$at/serve.py" "$@"
+	SH
+	chmod +x "$work/swift/serve"
+	mv "$work/swift" "$at"
+}
+
 # The image that cluster.sh's pods begin with: twenty lines of C, so that a pod costs no more than it must.
 pause() {
 	local binary
@@ -193,19 +220,23 @@ make_target() {
 		locked packages packages nodejs=node npm=npm
 		locked azurite azurite
 		;;
+	swift)
+		locked packages packages python3=python3
+		locked swift swift
+		;;
 	probe)
 		locked probe go_build probe '10 s' probe=regatta.dev/e2e/probe
 		locked probe image probe "$PROBE_IMAGE"
 		;;
 	all)
 		local each
-		for each in api-server cluster clients slow-clients distribution versitygw emulators probe; do make_target "$each"; done
+		for each in api-server cluster clients slow-clients distribution versitygw emulators swift probe; do make_target "$each"; done
 		;;
 	*) die "there is no target named $1; see the head of $0" ;;
 	esac
 }
 
-[ $# -gt 0 ] || die "say what: kubectl, api-server, cluster, helm, crane, clients, slow-clients, distribution, versitygw, emulators, probe, all, or path NAME"
+[ $# -gt 0 ] || die "say what: kubectl, api-server, cluster, helm, crane, clients, slow-clients, distribution, versitygw, emulators, swift, probe, all, or path NAME"
 if [ "$1" = path ]; then
 	shift
 	for name in "$@"; do
