@@ -90,6 +90,8 @@ mod replicate_follow;
 mod stores_commands;
 #[path = "it/stores_emulators.rs"]
 mod stores_emulators;
+#[path = "it/stores_exchanges.rs"]
+mod stores_exchanges;
 #[path = "it/stores_fake.rs"]
 mod stores_fake;
 #[path = "it/stores_options.rs"]
@@ -106,6 +108,8 @@ mod stores_services;
 mod stores_suite;
 #[path = "it/stores_support.rs"]
 mod stores_support;
+#[path = "it/stores_swift.rs"]
+mod stores_swift;
 
 #[path = "it/survival_acts.rs"]
 mod survival_acts;

@@ -13,6 +13,7 @@
 
 mod copy;
 mod keystone;
+mod late;
 mod list;
 mod probe;
 mod read;

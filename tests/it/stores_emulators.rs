@@ -22,15 +22,15 @@ const ACCOUNT: &str = "account";
 const ACCOUNT_KEY: &[u8] = b"for-tests-only";
 
 /// A program that answers on a port.
-struct Emulator {
-    url: String,
+pub struct Emulator {
+    pub url: String,
     _process: Program,
     _home: TempDir,
 }
 
 impl Emulator {
     /// Starts what `command` makes for a port and a directory.
-    async fn start(command: impl Fn(u16, &TempDir) -> Command) -> Self {
+    pub async fn start(command: impl Fn(u16, &TempDir) -> Command) -> Self {
         let home = tempfile::tempdir().unwrap();
         let (process, [port]) = Program::at_free_ports(|[port]| {
             let mut command = command(port, &home);
@@ -46,13 +46,17 @@ fn key(text: &str) -> Key {
     Key::new(text).unwrap()
 }
 
-/// What the suite does, and what only long listings and an object of this many bytes show.
 async fn check(service: Service, secrets: Secrets, size: usize) {
     let bucket = Bucket::open(&service, &secrets, client(), key("tmp"), patience()).await.unwrap();
     assert_eq!(bucket.abilities().exclusive, Exclusive::Yes);
+    check_bucket(&bucket, size).await;
+}
+
+/// What the suite does, and what only long listings and an object of this many bytes show.
+pub async fn check_bucket(bucket: &Bucket, size: usize) {
     suite::run(&(Arc::new(bucket.clone()) as Store)).await;
-    a_large_object_is_published_once(&bucket, size).await;
-    long_listings_are_paged(&bucket).await;
+    a_large_object_is_published_once(bucket, size).await;
+    long_listings_are_paged(bucket).await;
 }
 
 async fn a_large_object_is_published_once(bucket: &Bucket, size: usize) {

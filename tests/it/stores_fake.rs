@@ -7,6 +7,8 @@ mod answers;
 mod lists;
 #[path = "stores_fake_parts.rs"]
 mod parts;
+#[path = "stores_fake_requests.rs"]
+mod requests;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -22,6 +24,8 @@ use hyper_util::server::conn::auto;
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 use serde_json::json;
 use tokio::task::JoinHandle;
+
+use crate::stores_exchanges::Exchange;
 
 use self::answers::{answer, gcs_object, missing, object, refused};
 
@@ -104,6 +108,8 @@ enum Action {
 
 #[derive(Default)]
 struct State {
+    /// The host of the bucket, where that has one of its own.
+    host: String,
     objects: BTreeMap<String, Bytes>,
     asked: Vec<Asked>,
     uploads: parts::Uploads,
@@ -111,6 +117,12 @@ struct State {
     large: BTreeMap<String, Vec<String>>,
     /// Whether a condition is forgotten.
     careless: bool,
+    /// Whether the next request that is answered before it is carried out comes to nothing.
+    fails_late: bool,
+    /// What is played, rather than answered as the reference says.
+    exchanges: Vec<Exchange>,
+    /// Where requests were others than those that were published.
+    differences: Vec<String>,
 }
 
 /// A service, reached as a proxy: whatever host is asked for, it answers.
@@ -128,9 +140,19 @@ impl Drop for Fake {
 
 impl Fake {
     pub async fn start(dialect: Dialect) -> Self {
+        let host = match dialect {
+            Dialect::Oss => "images.oss.example.test",
+            Dialect::Cos => "images.cos.example.test",
+            _ => "images.example.test",
+        };
+        Self::start_at(dialect, host).await
+    }
+
+    /// Of a bucket whose host this is.
+    pub async fn start_at(dialect: Dialect, host: &str) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
-        let state = Arc::<Mutex<State>>::default();
+        let state = Arc::new(Mutex::new(State { host: host.to_owned(), ..State::default() }));
         let shared = Arc::clone(&state);
         let task = tokio::spawn(async move {
             loop {
@@ -159,6 +181,25 @@ impl Fake {
     /// From now on conditions are forgotten.
     pub fn forget_conditions(&self) {
         self.state.lock().unwrap().careless = true;
+    }
+
+    /// The next request that is answered before it is carried out (a copy; in Swift the deletion of a large object) comes to
+    /// nothing, and only the body of its 200 says so.
+    pub fn fail_late(&self) {
+        self.state.lock().unwrap().fails_late = true;
+    }
+
+    /// Plays these, each once, to the requests that they are about.
+    pub fn play(&self, exchanges: Vec<Exchange>) {
+        self.state.lock().unwrap().exchanges = exchanges;
+    }
+
+    /// Everything was played, and was asked for in the way that was published.
+    pub fn assert_played(&self) {
+        let state = self.state.lock().unwrap();
+        assert!(state.differences.is_empty(), "{:#?}", state.differences);
+        let left: Vec<&str> = state.exchanges.iter().map(|exchange| exchange.name.as_str()).collect();
+        assert!(left.is_empty(), "nobody asked for {left:?}");
     }
 
     /// What is there, and whether no upload is open.
@@ -194,7 +235,12 @@ async fn serve(dialect: Dialect, state: &Mutex<State>, request: Request<Incoming
     if dialect == Dialect::Swift && asked.path == "/v3/auth/tokens" {
         return keystone();
     }
-    let Some(action) = understand(dialect, &asked) else {
+    if let Some(at) = state.exchanges.iter().position(|exchange| exchange.is_about(&asked)) {
+        let exchange = state.exchanges.remove(at);
+        state.differences.extend(exchange.differences(&asked));
+        return exchange.answer(&asked);
+    }
+    let Some(action) = requests::understand(dialect, &state.host, &asked) else {
         return answer(501, &[], format!("the fake does not know {asked:?}"));
     };
     perform(dialect, &mut state, &asked, action)
@@ -203,141 +249,6 @@ async fn serve(dialect: Dialect, state: &Mutex<State>, request: Request<Incoming
 fn keystone() -> Response<Full<Bytes>> {
     let body = json!({"token": {"expires_at": "2999-01-01T00:00:00.000000Z"}});
     answer(201, &[("x-subject-token", "made-by-keystone")], body.to_string())
-}
-
-/// What a request means, by the service's reference; none for what is not in it.
-fn understand(dialect: Dialect, asked: &Asked) -> Option<Action> {
-    match dialect {
-        Dialect::Gcs => gcs(asked),
-        Dialect::Azure => azure(asked),
-        Dialect::Oss | Dialect::Cos | Dialect::Obs => like_s3(dialect, asked),
-        Dialect::Swift => swift(asked),
-    }
-}
-
-/// Cloud Storage JSON API, version 1.
-fn gcs(asked: &Asked) -> Option<Action> {
-    assert_eq!(asked.host, "storage.example.test");
-    let if_new = asked.query("ifGenerationMatch") == Some("0");
-    if asked.path == "/upload/storage/v1/b/images/o" {
-        let begins = asked.query("uploadType") == Some("resumable") && asked.method == Method::POST;
-        let put = Action::Put { key: asked.query("name")?.to_owned(), if_new, body: asked.body.clone() };
-        return Some(if begins { Action::BeginResumable } else { put });
-    }
-    if let Some(key) = asked.path.strip_prefix("/images/") {
-        return parts::understand(asked, key, false);
-    }
-    let rest = asked.path.strip_prefix("/storage/v1/b/images/o")?;
-    let Some(rest) = rest.strip_prefix('/') else {
-        let after = asked.query("pageToken").or(asked.query("startOffset")).unwrap_or_default().to_owned();
-        let inclusive = asked.query("pageToken").is_none();
-        let limit = asked.query("maxResults").map(|limit| limit.parse().unwrap());
-        return Some(Action::List { prefix: asked.query("prefix")?.to_owned(), limit, after, inclusive });
-    };
-    if let Some((from, to)) = rest.split_once("/rewriteTo/b/images/o/") {
-        assert_eq!(asked.method, Method::POST);
-        return Some(Action::Copy { from: from.to_owned(), to: to.to_owned(), if_new });
-    }
-    match asked.method {
-        Method::GET if asked.query("alt") == Some("media") => Some(Action::Get(rest.to_owned())),
-        Method::GET => Some(Action::Head(rest.to_owned())),
-        Method::DELETE => Some(Action::Delete(rest.to_owned())),
-        _ => None,
-    }
-}
-
-/// Blob Service REST API.
-fn azure(asked: &Asked) -> Option<Action> {
-    assert_eq!(asked.host, "account.blob.example.test");
-    assert!(asked.header("authorization").starts_with("SharedKey account:"), "{asked:?}");
-    assert!(!asked.header("x-ms-version").is_empty());
-    let if_new = asked.header("if-none-match") == "*";
-    let rest = asked.path.strip_prefix("/images")?;
-    let Some(key) = rest.strip_prefix('/').map(str::to_owned) else {
-        assert_eq!((asked.query("restype"), asked.query("comp")), (Some("container"), Some("list")));
-        let limit = asked.query("maxresults").map(|limit| limit.parse().unwrap());
-        let after = asked.query("marker").unwrap_or_default().to_owned();
-        return Some(Action::List { prefix: asked.query("prefix")?.to_owned(), limit, after, inclusive: false });
-    };
-    match asked.method {
-        Method::PUT if !asked.header("x-ms-copy-source").is_empty() => {
-            let (_, from) = asked.header("x-ms-copy-source").split_once("/images/")?;
-            Some(Action::Copy { from: percent_decode_str(from).decode_utf8().unwrap().into(), to: key, if_new })
-        }
-        Method::PUT => {
-            assert_eq!(asked.header("x-ms-blob-type"), "BlockBlob");
-            Some(Action::Put { key, if_new, body: asked.body.clone() })
-        }
-        _ => plain(asked, key),
-    }
-}
-
-/// OSS, COS and OBS: the bucket is in the host name, and each has headers of its own.
-fn like_s3(dialect: Dialect, asked: &Asked) -> Option<Action> {
-    let (vendor, host) = match dialect {
-        Dialect::Oss => ("oss", "images.oss.example.test"),
-        Dialect::Cos => ("cos", "images.cos.example.test"),
-        _ => ("obs", "images.example.test"),
-    };
-    assert_eq!(asked.host, host);
-    assert!(!asked.header("authorization").is_empty(), "{asked:?}");
-    let key = asked.path.trim_start_matches('/').to_owned();
-    if key.is_empty() {
-        let token = asked.query("continuation-token").or(asked.query("marker"));
-        let after = token.or(asked.query("start-after")).unwrap_or_default().to_owned();
-        let limit = asked.query("max-keys").map(|limit| limit.parse().unwrap());
-        return Some(Action::List { prefix: asked.query("prefix")?.to_owned(), limit, after, inclusive: false });
-    }
-    let if_new = asked.header(&format!("x-{vendor}-forbid-overwrite")) == "true";
-    if asked.query("uploads").is_some() || asked.query("uploadId").is_some() {
-        return parts::understand(asked, &key, if_new);
-    }
-    let source = asked.header(&format!("x-{vendor}-copy-source"));
-    match asked.method {
-        Method::PUT if !source.is_empty() => {
-            let source = percent_decode_str(source).decode_utf8().unwrap();
-            let from = source.split_once("images").and_then(|(_, rest)| rest.split_once('/'))?.1.to_owned();
-            Some(Action::Copy { from, to: key, if_new })
-        }
-        Method::PUT => Some(Action::Put { key, if_new, body: asked.body.clone() }),
-        _ => plain(asked, key),
-    }
-}
-
-/// Object Store API, version 1.
-fn swift(asked: &Asked) -> Option<Action> {
-    assert_eq!(asked.host, "swift.example.test");
-    assert_eq!(asked.header("x-auth-token"), "made-by-keystone");
-    let key = asked.path.strip_prefix("/v1/AUTH_project/images/")?.to_owned();
-    if key.is_empty() {
-        assert_eq!(asked.query("format"), Some("json"));
-        let limit = asked.query("limit").map(|limit| limit.parse().unwrap());
-        let after = asked.query("marker").unwrap_or_default().to_owned();
-        return Some(Action::List { prefix: asked.query("prefix")?.to_owned(), limit, after, inclusive: false });
-    }
-    match (&asked.method, asked.query("multipart-manifest")) {
-        (&Method::PUT, Some("put")) => return Some(Action::Assemble { key, list: asked.body.clone() }),
-        (&Method::DELETE, Some("delete")) => return Some(Action::DeleteLarge(key)),
-        _ => {}
-    }
-    let source = asked.header("x-copy-from");
-    match asked.method {
-        Method::PUT if !source.is_empty() => {
-            let from = source.trim_start_matches('/').strip_prefix("images/")?;
-            Some(Action::Copy { from: percent_decode_str(from).decode_utf8().unwrap().into(), to: key, if_new: false })
-        }
-        Method::PUT => Some(Action::Put { key, if_new: false, body: asked.body.clone() }),
-        _ => plain(asked, key),
-    }
-}
-
-fn plain(asked: &Asked, key: String) -> Option<Action> {
-    match asked.method {
-        Method::GET => Some(Action::Get(key)),
-        Method::HEAD => Some(Action::Head(key)),
-        Method::DELETE => Some(Action::Delete(key)),
-        _ => None,
-    }
 }
 
 fn perform(dialect: Dialect, state: &mut State, asked: &Asked, action: Action) -> Response<Full<Bytes>> {
@@ -395,6 +306,13 @@ fn begin_resumable(asked: &Asked) -> Response<Full<Bytes>> {
 
 fn copy(dialect: Dialect, state: &mut State, from: &str, to: String, if_new: bool) -> Response<Full<Bytes>> {
     let Some(body) = state.objects.get(from).cloned() else { return missing(dialect) };
+    if std::mem::take(&mut state.fails_late) {
+        return answer(
+            200,
+            &[],
+            "<Error><Code>InternalError</Code><Message>We encountered an internal error.</Message></Error>",
+        );
+    }
     if if_new && !state.careless && state.objects.contains_key(&to) {
         return refused(dialect);
     }

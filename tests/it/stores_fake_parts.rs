@@ -110,11 +110,20 @@ pub(super) fn assemble(state: &mut State, key: String, list: &Bytes) -> Response
 
 /// Swift: a large object with its parts.
 pub(super) fn delete_large(state: &mut State, key: &str) -> Response<Full<Bytes>> {
+    // As Swift 2.38 has it.
+    let said = |deleted: usize, status: &str, errors: &str| {
+        let head =
+            format!("Number Deleted: {deleted}\nNumber Not Found: 0\nResponse Body: \nResponse Status: {status}\n");
+        answer(200, &[], format!("{head}Errors:\n{errors}"))
+    };
+    if std::mem::take(&mut state.fails_late) {
+        return said(0, "502 Bad Gateway", &format!("/images/{key}, 503 Service Unavailable\n"));
+    }
     let Some(segments) = state.large.remove(key) else {
-        return answer(200, &[], "Number Deleted: 0\nResponse Status: 400 Bad Request\nErrors:\nNot an SLO manifest\n");
+        return said(0, "400 Bad Request", &format!("/images/{key}, Not an SLO manifest\n"));
     };
     for name in segments.iter().map(String::as_str).chain([key]) {
         state.objects.remove(name);
     }
-    answer(200, &[], format!("Number Deleted: {}\nResponse Status: 200 OK\nErrors:\n", segments.len() + 1))
+    said(segments.len() + 1, "200 OK", "")
 }

@@ -268,6 +268,38 @@ async fn large_objects_come_and_go_in_parts() {
     }
 }
 
+/// COS and OBS answer a copy with 200 when they begin it, and what came of it is in the body.
+#[tokio::test]
+async fn a_copy_that_failed_after_its_200_is_made_again() {
+    for dialect in [Dialect::Cos, Dialect::Obs] {
+        let fake = Fake::start(dialect).await;
+        let bucket = open(&fake, dialect).await;
+        let (temporary, name) = (Key::new("tmp/a").unwrap(), Key::new("data/a").unwrap());
+        let mut writer = bucket.temporary(&temporary).await.unwrap();
+        writer.write("value".into()).await.unwrap();
+        writer.finish(Durability::Durable).await.unwrap();
+        fake.fail_late();
+        let published = bucket.publish(&temporary, &name, Durability::Durable).await.unwrap();
+        assert_eq!(published, Published::Created, "{dialect:?}");
+        assert_eq!(bucket.read(&name).await.unwrap().unwrap(), "value", "{dialect:?}");
+    }
+}
+
+/// Swift answers so where it deletes a large object with its parts.
+#[tokio::test]
+async fn a_deletion_that_failed_after_its_200_is_made_again() {
+    let fake = Fake::start(Dialect::Swift).await;
+    let bucket = open(&fake, Dialect::Swift).await;
+    let before = fake.left();
+    let name = Key::new("tmp/large").unwrap();
+    let mut writer = bucket.temporary(&name).await.unwrap();
+    writer.write(vec![1; 20_000_000].into()).await.unwrap();
+    writer.finish(Durability::Durable).await.unwrap();
+    fake.fail_late();
+    assert!(bucket.delete(&name).await.unwrap());
+    assert_eq!(fake.left(), before);
+}
+
 /// As OSS and COS do in buckets with versions.
 #[tokio::test]
 async fn services_that_forget_the_condition_are_found_out() {

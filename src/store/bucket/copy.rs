@@ -10,7 +10,7 @@ use opendal::options::{CopyOptions, WriteOptions};
 use opendal::{ErrorKind, Operator};
 
 use super::probe::Copies;
-use super::{Bucket, ROUNDS, failed, is_refusal};
+use super::{Bucket, ROUNDS, failed, is_refusal, text};
 use crate::store::{Key, Published, StoreError};
 
 /// What one request copies at most: more would take longer than a request may.
@@ -62,7 +62,20 @@ impl Bucket {
     }
 
     async fn copy(&self, from: &Key, to: &Key, how: Copies, if_new: bool) -> opendal::Result<()> {
-        copy(&self.inner.operator, from, to, how, if_new).await
+        let mut round = 0;
+        loop {
+            let copied = copy(&self.inner.operator, from, to, how, if_new).await;
+            // The library asks once only for a copy that is one request, and calls every failure of it final.
+            let asked_once = how == Copies::Request && !self.capability().copy_can_multi;
+            match copied {
+                Err(error) if asked_once && may_pass(&error) && round < ROUNDS => {
+                    tracing::debug!(error = %text(&error), "a copy in the bucket is asked for again");
+                }
+                copied => return copied,
+            }
+            self.pause(round).await;
+            round += 1;
+        }
     }
 
     /// Moves an object to a name that is free: a copy, then a deletion.
@@ -89,6 +102,11 @@ impl Bucket {
         let deleted = self.inner.once.delete(from.as_str()).await;
         deleted.map(|()| true).map_err(|error| failed("renaming", from, error))
     }
+}
+
+/// Whether it may be another the next time: neither refused nor forbidden, nor is anything missing.
+fn may_pass(error: &opendal::Error) -> bool {
+    matches!(error.kind(), ErrorKind::Unexpected | ErrorKind::RateLimited)
 }
 
 /// Copies in one of the three ways, refused where the name is taken if it is to be new.

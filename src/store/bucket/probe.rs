@@ -61,7 +61,7 @@ impl Findings {
             why: if creates {
                 String::new()
             } else {
-                "the service has no request that creates only what is absent".into()
+                "the service has no request that only one of several creators is told to have succeeded".into()
             },
             copies,
             starts_after: capability.list_with_start_after,

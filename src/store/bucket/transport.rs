@@ -11,6 +11,7 @@ use opendal::{Buffer, HttpBody, HttpTransport};
 use opendal_http_transport_reqwest::ReqwestTransport;
 
 use super::keystone::Keystone;
+use super::late::Late;
 use super::segments::Segments;
 
 tokio::task_local! {
@@ -161,7 +162,11 @@ impl Observed {
         self.seen.count(&request);
         let lists = matches!(request.extensions().get::<Operation>(), Some(Operation::List));
         let asked = self.segments.as_ref().map(|segments| segments.before(&mut request)).transpose()?;
-        let response = self.inner.fetch(request).await?;
+        let late = Late::of(&request);
+        let mut response = self.inner.fetch(request).await?;
+        if let Some(late) = late {
+            response = late.settle(response).await?;
+        }
         if let (Some(segments), Some(asked)) = (&self.segments, asked) {
             segments.after(asked, &response);
         }
