@@ -10,7 +10,7 @@
 #   parts.sh distribution   the registry that benchmarks compare with
 #   parts.sh versitygw      a real S3 server over a directory, for the tests of the bucket stores
 #   parts.sh emulators      of Google Cloud Storage and Azure Blob Storage, likewise; Debian's Node and npm
-#   parts.sh swift          OpenStack Swift, whole, likewise; Debian's Python
+#   parts.sh swift          OpenStack Swift, whole, with Keystone, likewise; Debian's Python
 #   parts.sh probe          the image of check-cluster.sh's pods
 #   parts.sh all            all of these
 #   parts.sh path NAME...   where a part is (a line each; builds nothing; fails where one is missing)
@@ -125,14 +125,15 @@ swift() {
 	python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || die "Python is too old: 3.11 or newer is needed"
 	# Debian has what makes virtual environments in a package of its own.
 	python3 -c 'import ensurepip' 2>/dev/null || packages python3-venv=python3-venv
-	say "installing Swift $(sed -n 's/^swift==\([^ ]*\).*/\1/p' "$E2E/swift/requirements.txt") (about ten seconds)"
+	say "installing Swift $(sed -n 's/^swift==\([^ ]*\).*/\1/p' "$E2E/swift/requirements.txt") with Keystone (about a minute)"
 	new_work
 	mkdir "$work/swift"
 	cp "$E2E/swift/serve.py" "$work/swift/"
 	{
 		"${NICE[@]}" python3 -m venv "$work/swift/python" &&
 			"${NICE[@]}" "$work/swift/python/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
-				--only-binary :all: --require-hashes --requirement "$E2E/swift/requirements.txt"
+				--only-binary :all: --require-hashes --requirement "$E2E/swift/requirements.txt" &&
+			"${NICE[@]}" "$work/swift/python/bin/python" "$work/swift/serve.py" --prepare "$work/swift"
 	} >&2 || die "pip install of $E2E/swift failed"
 	cat >"$work/swift/serve" <<-'SH'
 		#!/bin/sh

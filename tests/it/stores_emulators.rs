@@ -38,7 +38,12 @@ impl Emulator {
             command
         })
         .await;
-        Self { url: format!("http://127.0.0.1:{port}"), _process: process, _home: home }
+        Self::over(format!("http://127.0.0.1:{port}"), process, home)
+    }
+
+    /// One that runs.
+    pub fn over(url: String, process: Program, home: TempDir) -> Self {
+        Self { url, _process: process, _home: home }
     }
 }
 

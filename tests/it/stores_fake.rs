@@ -103,6 +103,8 @@ enum Action {
         limit: Option<usize>,
         after: String,
         inclusive: bool,
+        /// Up to the next `/` only.
+        rolled_up: bool,
     },
 }
 
@@ -275,9 +277,10 @@ fn perform(dialect: Dialect, state: &mut State, asked: &Asked, action: Action) -
             }
         },
         Action::Delete(key) => delete(dialect, state, &key),
-        Action::List { prefix, limit, after, inclusive } => {
+        Action::List { prefix, limit, after, inclusive, rolled_up } => {
             let limit = limit.unwrap_or(PAGE).min(PAGE);
-            let page = lists::page(&state.objects, &prefix, limit, &after, inclusive, dialect == Dialect::Swift);
+            let from = lists::From { after: &after, inclusive, after_is_over: dialect == Dialect::Swift };
+            let page = lists::page(&state.objects, &prefix, limit, &from, rolled_up);
             answer(200, &[], lists::listing(dialect, &page))
         }
     }

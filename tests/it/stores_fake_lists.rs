@@ -15,20 +15,29 @@ pub(super) struct Page {
     next: Option<String>,
 }
 
-/// Names up to the next `/`, as every service rolls them up.
+/// Where a page begins.
+pub(super) struct From<'a> {
+    pub(super) after: &'a str,
+    /// Whether what is called so is on the page.
+    pub(super) inclusive: bool,
+    /// Whether what it was rolled up to is over with it.
+    pub(super) after_is_over: bool,
+}
+
+/// Names, up to the next `/` where they are rolled up.
 pub(super) fn page(
     objects: &BTreeMap<String, Bytes>,
     prefix: &str,
     limit: usize,
-    after: &str,
-    inclusive: bool,
-    after_is_over: bool,
+    from: &From<'_>,
+    rolled_up: bool,
 ) -> Page {
+    let From { after, inclusive, after_is_over } = *from;
     let mut page = Page { objects: Vec::new(), prefixes: Vec::new(), next: None };
     let start = if inclusive { Bound::Included(after) } else { Bound::Excluded(after) };
     for (key, body) in objects.range::<str, _>((start, Bound::Unbounded)) {
         let Some(rest) = key.strip_prefix(prefix) else { continue };
-        let rolled = rest.split_once('/').map(|(name, _)| format!("{prefix}{name}/"));
+        let rolled = rest.split_once('/').filter(|_| rolled_up).map(|(name, _)| format!("{prefix}{name}/"));
         // What a marker rolled up is over.
         let over = rolled.as_ref().is_some_and(|rolled| {
             page.prefixes.last() == Some(rolled)

@@ -32,7 +32,13 @@ fn gcs(asked: &Asked) -> Option<Action> {
         let after = asked.query("pageToken").or(asked.query("startOffset")).unwrap_or_default().to_owned();
         let inclusive = asked.query("pageToken").is_none();
         let limit = asked.query("maxResults").map(|limit| limit.parse().unwrap());
-        return Some(Action::List { prefix: asked.query("prefix")?.to_owned(), limit, after, inclusive });
+        return Some(Action::List {
+            prefix: asked.query("prefix")?.to_owned(),
+            limit,
+            after,
+            inclusive,
+            rolled_up: rolled_up(asked),
+        });
     };
     if let Some((from, to)) = rest.split_once("/rewriteTo/b/images/o/") {
         assert_eq!(asked.method, Method::POST);
@@ -57,7 +63,13 @@ fn azure(asked: &Asked) -> Option<Action> {
         assert_eq!((asked.query("restype"), asked.query("comp")), (Some("container"), Some("list")));
         let limit = asked.query("maxresults").map(|limit| limit.parse().unwrap());
         let after = asked.query("marker").unwrap_or_default().to_owned();
-        return Some(Action::List { prefix: asked.query("prefix")?.to_owned(), limit, after, inclusive: false });
+        return Some(Action::List {
+            prefix: asked.query("prefix")?.to_owned(),
+            limit,
+            after,
+            inclusive: false,
+            rolled_up: rolled_up(asked),
+        });
     };
     match asked.method {
         Method::PUT if !asked.header("x-ms-copy-source").is_empty() => {
@@ -86,7 +98,13 @@ fn like_s3(dialect: Dialect, host: &str, asked: &Asked) -> Option<Action> {
         let token = asked.query("continuation-token").or(asked.query("marker"));
         let after = token.or(asked.query("start-after")).unwrap_or_default().to_owned();
         let limit = asked.query("max-keys").map(|limit| limit.parse().unwrap());
-        return Some(Action::List { prefix: asked.query("prefix")?.to_owned(), limit, after, inclusive: false });
+        return Some(Action::List {
+            prefix: asked.query("prefix")?.to_owned(),
+            limit,
+            after,
+            inclusive: false,
+            rolled_up: rolled_up(asked),
+        });
     }
     let if_new = asked.header(&format!("x-{vendor}-forbid-overwrite")) == "true";
     if asked.query("uploads").is_some() || asked.query("uploadId").is_some() {
@@ -113,7 +131,13 @@ fn swift(asked: &Asked) -> Option<Action> {
         assert_eq!(asked.query("format"), Some("json"));
         let limit = asked.query("limit").map(|limit| limit.parse().unwrap());
         let after = asked.query("marker").unwrap_or_default().to_owned();
-        return Some(Action::List { prefix: asked.query("prefix")?.to_owned(), limit, after, inclusive: false });
+        return Some(Action::List {
+            prefix: asked.query("prefix")?.to_owned(),
+            limit,
+            after,
+            inclusive: false,
+            rolled_up: rolled_up(asked),
+        });
     }
     match (&asked.method, asked.query("multipart-manifest")) {
         (&Method::PUT, Some("put")) => return Some(Action::Assemble { key, list: asked.body.clone() }),
@@ -129,6 +153,10 @@ fn swift(asked: &Asked) -> Option<Action> {
         Method::PUT => Some(Action::Put { key, if_new: false, body: asked.body.clone() }),
         _ => plain(asked, key),
     }
+}
+
+fn rolled_up(asked: &Asked) -> bool {
+    asked.query("delimiter").is_some_and(|delimiter| !delimiter.is_empty())
 }
 
 fn plain(asked: &Asked, key: String) -> Option<Action> {

@@ -7,9 +7,11 @@ use regatta::store::bucket::Bucket;
 use regatta::store::config::{Credentials, Secrets, Service, Swift};
 use regatta::store::{Backend as _, Durability, Exclusive, Key, Published, StoreError};
 use reqwest::StatusCode;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::program::Program;
 use crate::stores_emulators::{Emulator, check_bucket};
 use crate::stores_support::{client, patience, program};
 
@@ -17,6 +19,23 @@ const CONTAINER: &str = "images";
 
 fn key(text: &str) -> Key {
     Key::new(text).unwrap()
+}
+
+/// A request to Keystone, with the answer's token and body.
+async fn keystone(
+    url: &str,
+    method: Method,
+    path: &str,
+    token: Option<&str>,
+    body: &Value,
+) -> (StatusCode, String, Value) {
+    let mut request = client().request(method, format!("{url}/v3/{path}")).json(body);
+    if let Some(token) = token {
+        request = request.header("x-auth-token", token);
+    }
+    let answer = request.send().await.unwrap();
+    let token = answer.headers().get("x-subject-token").map(|token| token.to_str().unwrap().to_owned());
+    (answer.status(), token.unwrap_or_default(), answer.json().await.unwrap_or_default())
 }
 
 /// A Swift with one container.
@@ -44,6 +63,35 @@ impl SwiftServer {
         server
     }
 
+    /// One that believes Keystone; and the URL of that, and who may make application credentials there.
+    async fn with_keystone() -> (Self, String, String) {
+        let home = tempfile::tempdir().unwrap();
+        let (process, [port, identity]) = Program::at_free_ports(|[port, identity]| {
+            let mut command = std::process::Command::new(program("swift", "swift"));
+            // A try whose ports were taken leaves its directory behind.
+            let data = home.path().join(port.to_string());
+            command.args(["--port", &port.to_string(), "--keystone", &identity.to_string(), "--data"]).arg(data);
+            command
+        })
+        .await;
+        let url = format!("http://127.0.0.1:{identity}");
+        let domain = json!({"name": "Default"});
+        let login = json!({"auth": {
+            "identity": {"methods": ["password"], "password": {"user": {
+                "name": "admin", "password": "testing", "domain": domain,
+            }}},
+            "scope": {"project": {"name": "admin", "domain": domain}},
+        }});
+        let (status, token, answer) = keystone(&url, Method::POST, "auth/tokens", None, &login).await;
+        assert_eq!(status, StatusCode::CREATED, "{answer}");
+        let id = |what: &str| answer["token"][what]["id"].as_str().unwrap().to_owned();
+        let swift = format!("http://127.0.0.1:{port}");
+        let account = format!("{swift}/v1/AUTH_{}", id("project"));
+        let server = Self { emulator: Emulator::over(swift, process, home), account, token };
+        assert_eq!(server.ask(Method::PUT, "").await.0, StatusCode::CREATED);
+        (server, url, id("user"))
+    }
+
     /// A request about what the container has at a path (a slash first; none for itself).
     async fn ask(&self, method: Method, path: &str) -> (StatusCode, String) {
         let request = client().request(method, format!("{}/{CONTAINER}{path}", self.account));
@@ -62,18 +110,21 @@ impl SwiftServer {
     }
 
     async fn open(&self, token: &str) -> Result<Bucket, StoreError> {
+        self.open_with(None, Secrets { token: Some(token.into()), ..Secrets::default() }).await
+    }
+
+    async fn open_with(&self, auth_url: Option<&str>, secrets: Secrets) -> Result<Bucket, StoreError> {
         let service = Service::Swift(Swift {
             container: CONTAINER.into(),
             prefix: "city".into(),
             endpoint: self.account.clone(),
-            auth_url: None,
+            auth_url: auth_url.map(str::to_owned),
             user_domain: "Default".into(),
-            project: None,
+            project: Some("admin".into()),
             project_domain: "Default".into(),
             credentials: Credentials::Directory("unused".into()),
             ca_file: None,
         });
-        let secrets = Secrets { token: Some(token.into()), ..Secrets::default() };
         Bucket::open(&service, &secrets, client(), key("tmp"), patience()).await
     }
 
@@ -181,4 +232,32 @@ async fn a_token_that_swift_does_not_know_is_refused_at_the_start() {
     let server = SwiftServer::start().await;
     let error = server.open("AUTH_tkunknown").await.unwrap_err().to_string();
     assert!(error.contains("it cannot be written: PermissionDenied"), "{error}");
+}
+
+/// Tokens come from Keystone itself, by a password or by an application credential.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn swift_and_keystone_themselves() {
+    let (server, url, user) = SwiftServer::with_keystone().await;
+    let login = |password: &str| Secrets {
+        username: Some("admin".into()),
+        password: Some(password.into()),
+        ..Secrets::default()
+    };
+    let bucket = server.open_with(Some(&url), login("testing")).await.unwrap();
+    bucket.put_new(&key("a"), "1".into(), Durability::Durable).await.unwrap();
+    let error = server.open_with(Some(&url), login("wrong")).await.unwrap_err().to_string();
+    assert!(error.contains("Keystone answered 401 Unauthorized"), "{error}");
+
+    let wanted = json!({"application_credential": {"name": "registry"}});
+    let path = format!("users/{user}/application_credentials");
+    let (status, _, made) = keystone(&url, Method::POST, &path, Some(&server.token), &wanted).await;
+    assert_eq!(status, StatusCode::CREATED, "{made}");
+    let field = |name: &str| Some(made["application_credential"][name].as_str().unwrap().to_owned().into());
+    let secrets = Secrets {
+        application_credential_id: field("id"),
+        application_credential_secret: field("secret"),
+        ..Secrets::default()
+    };
+    let bucket = server.open_with(Some(&url), secrets).await.unwrap();
+    assert_eq!(bucket.read(&key("a")).await.unwrap().unwrap(), "1");
 }
