@@ -5,14 +5,11 @@ use std::process::ExitCode;
 
 use regatta::cli::{self, Asked};
 use regatta::settings::SettingsError;
+use regatta::store::fs::THREADS;
 use regatta::telemetry;
 
 /// What clap ends with where a command line is wrong.
 const USAGE: u8 = 2;
-
-/// How many calls of the system that wait (for the disk, mostly) there are at once. With twice as many, 200 clients that push
-/// are served no sooner, and each thread costs memory.
-const BLOCKING: usize = 256;
 
 fn main() -> ExitCode {
     let cli = match cli::parse(std::env::args_os()) {
@@ -29,7 +26,7 @@ fn main() -> ExitCode {
     };
     // One provider for the whole process; installing it a second time would be the only failure.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(BLOCKING).build();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(THREADS).build();
     let outcome = runtime.map_err(|error| error.to_string()).and_then(|runtime| {
         let telemetry = telemetry::start(runtime.handle(), cli.log());
         let outcome = runtime.block_on(cli.run()).map_err(|error| regatta::server::fault::chain(&error));

@@ -106,6 +106,11 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
     /// The free and total bytes of what is behind the store, where it has bounds.
     fn capacity(&self) -> Answer<'_, Option<Capacity>>;
 
+    /// How writes fare at this moment. Nothing is known of a bucket's, whose requests end by themselves.
+    fn writes(&self) -> Writes {
+        Writes::default()
+    }
+
     /// What this store can and cannot do, as far as is known now. A directory can do all, and has no least part.
     fn abilities(&self) -> Abilities {
         Abilities::default()
@@ -178,6 +183,17 @@ pub enum Exclusive {
     Yes,
     /// It does not, and why that is known. One process only may write; within that one the promise holds.
     No(String),
+}
+
+/// How the writes of a store fare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Writes {
+    /// For how long the oldest one that is under way has been; nought where there is none.
+    pub oldest: Duration,
+    /// They do not come to their end: another would only wait.
+    pub hang: bool,
+    /// The last one was refused because the volume is mounted read-only.
+    pub read_only: bool,
 }
 
 /// Size and age of a key.
@@ -348,6 +364,26 @@ pub enum StoreError {
         /// The system's error.
         source: io::Error,
     },
+    /// The volume is mounted read-only, which it was not at the start: ext4, for one, does that by itself after an error.
+    #[error("the store is read-only: {doing} `{key}`")]
+    ReadOnly {
+        /// What was under way.
+        doing: &'static str,
+        /// The key.
+        key: String,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// It was waited for long enough.
+    #[error("the store does not answer while {doing} `{key}`")]
+    Silent {
+        /// What was under way.
+        doing: &'static str,
+        /// The key.
+        key: String,
+        /// What was waited for.
+        source: io::Error,
+    },
     /// Anything else that the system says.
     #[error("the store failed while {doing} `{key}`")]
     Io {
@@ -377,10 +413,13 @@ pub(crate) fn nonce() -> String {
 }
 
 impl StoreError {
-    fn io(doing: &'static str, key: impl std::fmt::Display, source: io::Error) -> Self {
+    /// What the system says, by its kind.
+    pub(crate) fn io(doing: &'static str, key: impl std::fmt::Display, source: io::Error) -> Self {
         let key = key.to_string();
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { doing, key, source },
+            io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly { doing, key, source },
+            io::ErrorKind::TimedOut => Self::Silent { doing, key, source },
             _ => Self::Io { doing, key, source },
         }
     }

@@ -123,6 +123,8 @@ mod survival_cuts;
 mod survival_disk;
 #[path = "it/survival_fuse.rs"]
 mod survival_fuse;
+#[path = "it/survival_hangs.rs"]
+mod survival_hangs;
 #[path = "it/survival_history.rs"]
 mod survival_history;
 #[path = "it/survival_kill.rs"]

@@ -130,7 +130,7 @@ impl RegistryError {
     /// Bytes of the store's that could not be read. [`RegistryError::Body`] is for what clients send: they would be told
     /// that the fault is theirs.
     pub(super) fn unreadable(key: impl std::fmt::Display, source: std::io::Error) -> Self {
-        Self::Store(StoreError::Io { doing: "reading", key: key.to_string(), source })
+        Self::Store(StoreError::io("reading", key, source))
     }
 }
 

@@ -130,6 +130,27 @@ impl Fault {
             .with_header(header::RETRY_AFTER, "5")
     }
 
+    /// 503 or 507: the store says what is wrong with it, and it is no defect. The log gets the whole error.
+    fn of_volume(source: &StoreError, whole: &RegistryError) -> Option<Self> {
+        let (fault, why) = match source {
+            StoreError::Full { .. } => {
+                let status = StatusCode::INSUFFICIENT_STORAGE;
+                let fault = Self::new(status, ErrorCode::Unavailable, "the registry's storage is full");
+                (fault, "the store is full")
+            }
+            StoreError::ReadOnly { .. } => {
+                let said = "the registry's storage has become read-only; it can be read, and not written";
+                (Self::unavailable(said), "the store has become read-only: see to its volume, and mount it read-write")
+            }
+            StoreError::Silent { .. } => {
+                let said = "the registry's storage does not answer; try again later";
+                (Self::unavailable(said), "the store does not answer")
+            }
+            StoreError::Io { .. } | StoreError::Unsuitable { .. } => return None,
+        };
+        Some(fault.because(why, whole))
+    }
+
     /// Where a challenge asks for a scope: for this one, too.
     #[must_use]
     pub fn also_asking(mut self, also: Option<String>) -> Self {
@@ -181,12 +202,12 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     sources.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-/// Whether the volume has no room, for the write itself or for the record that comes before it.
-fn is_full(error: &RegistryError) -> bool {
+/// What the store said, of the write itself or of the record that comes before it.
+fn of_store(error: &RegistryError) -> Option<&StoreError> {
     match error {
-        RegistryError::Store(StoreError::Full { .. }) => true,
-        RegistryError::Journal(source) => is_full(source),
-        _ => false,
+        RegistryError::Store(error) => Some(error),
+        RegistryError::Journal(source) => of_store(source),
+        _ => None,
     }
 }
 
@@ -195,11 +216,10 @@ impl From<RegistryError> for Fault {
         use ErrorCode as Code;
         let message = error.to_string();
         let with = |status, code| Self::new(status, code, message.clone());
+        if let Some(fault) = of_store(&error).and_then(|source| Self::of_volume(source, &error)) {
+            return fault;
+        }
         match &error {
-            _ if is_full(&error) => {
-                Self::new(StatusCode::INSUFFICIENT_STORAGE, Code::Unavailable, "the registry's storage is full")
-                    .because("the store is full", &error)
-            }
             RegistryError::Store(_)
             | RegistryError::Corrupt { .. }
             | RegistryError::Journal(_)

@@ -15,7 +15,7 @@ use prometheus_client::registry::Registry;
 
 use super::Server;
 use crate::registry::CacheFigures;
-use crate::store::{Capacity, metered::Figures};
+use crate::store::{Capacity, Writes, metered::Figures};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Request {
@@ -152,6 +152,7 @@ async fn metrics(State(server): State<Server>) -> impl IntoResponse {
         .and_then(|()| caches(&mut text, &[heads, contents, server.gate().tokens()]))
         .and_then(|()| open_uploads(&mut text, server.open_uploads()))
         .and_then(|()| ready(&mut text, is_ready))
+        .and_then(|()| writes(&mut text, server.registry().store().writes()))
         .and_then(|()| space.map_or(Ok(()), |space| sizes(&mut text, space)))
         .and_then(|()| text::encode_eof(&mut text));
     match written {
@@ -190,6 +191,15 @@ fn open_uploads(text: &mut String, open: usize) -> std::fmt::Result {
         text,
         "# HELP {name} Uploads that this process began and that are open, as far as it knows.\n# TYPE {name} gauge\n{name} {open}"
     )
+}
+
+fn writes(text: &mut String, Writes { oldest, read_only, hang: _ }: Writes) -> std::fmt::Result {
+    let (age, kept) = ("regatta_registry_store_oldest_write_seconds", "regatta_registry_store_read_only");
+    let (seconds, is_kept) = (oldest.as_secs_f64(), u8::from(read_only));
+    let help = "For how long the oldest write to the volume that is under way has been.";
+    writeln!(text, "# HELP {age} {help}\n# TYPE {age} gauge\n{age} {seconds:.3}")?;
+    let help = "1 since the volume refused a write because it is read-only.";
+    writeln!(text, "# HELP {kept} {help}\n# TYPE {kept} gauge\n{kept} {is_kept}")
 }
 
 fn sizes(text: &mut String, Capacity { total, free }: Capacity) -> std::fmt::Result {

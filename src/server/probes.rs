@@ -1,7 +1,8 @@
 //! Health and readiness.
 //!
 //! Alive is who answers. Ready is who looked at the store lately, has the greatest access document if there is one,
-//! and is not going away. A volume that hangs makes nobody answer late, be it here or to clients: both are told.
+//! and is not going away. A volume that hangs makes nobody answer late, be it here or to clients: both are told. Where
+//! only writes fail or hang, it is ready: what is there can be pulled, and elsewhere writes would fare no better.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, UNIX_EPOCH};
@@ -164,6 +165,12 @@ impl Server {
             Ok(now) => now.duration_since(UNIX_EPOCH).unwrap_or_default(),
             // A full store takes no file to tell the time by, and no write that would need one.
             Err(StoreError::Full { .. }) => return Ok(()),
+            Err(StoreError::ReadOnly { .. }) => {
+                tracing::error!(
+                    "the store has become read-only: nothing is written until its volume is mounted read-write"
+                );
+                return Ok(());
+            }
             Err(error) => return Err(error.into()),
         };
         let ours = Duration::from_millis(registry.clock().now_millis());
@@ -193,6 +200,9 @@ impl Server {
             return Err(Fault::unavailable(
                 "the server's clock is more than a minute off its store's; nothing is written",
             ));
+        }
+        if self.registry().store().writes().hang {
+            return Err(Fault::unavailable("the registry's storage takes no writes for now; try again later"));
         }
         if self.inner.store_seen.is_recent(BLIND_AFTER) {
             return Ok(());

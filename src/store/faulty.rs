@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::{
     Abilities, Answer, Backend, Capacity, Child, Durability, Key, Meta, Object, Published, PutNew, Store, StoreError,
-    Writer,
+    Writer, Writes,
 };
 
 pub use super::Operation;
@@ -133,6 +133,10 @@ impl Backend for FaultyStore {
 
     fn staleness(&self) -> Option<Duration> {
         self.inner.staleness()
+    }
+
+    fn writes(&self) -> Writes {
+        self.inner.writes()
     }
 
     fn now(&self) -> Answer<'_, SystemTime> {

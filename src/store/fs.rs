@@ -9,14 +9,16 @@
 //! - after a failing link, two links on the temporary mean that it was done: NFS retransmits.
 //!
 //! What is in the kernel's caches is read on the spot (see `read`); whatever waits for the disk, and all that is
-//! written, goes to the blocking pool.
+//! written, goes to the blocking pool, by turns (see `turns`).
 
 mod directory;
 mod entries;
 mod file;
 mod mount;
 mod probe;
+mod publish;
 mod read;
+mod turns;
 mod write;
 
 use std::fs::File;
@@ -32,12 +34,14 @@ use tokio::sync::Semaphore;
 
 use super::{
     Answer, Backend, Capacity, Child, Content, Durability, Key, Meta, Object, Published, PutNew, StoreError, Writer,
-    nonce,
+    Writes, nonce,
 };
 use directory::{DurableDirectories, with_parent};
 use entries::DurableEntries;
 pub use file::LocalFile;
 use read::{Reader, Wait};
+pub use turns::THREADS;
+use turns::Turns;
 use write::FileWriter;
 
 /// How often something is begun anew because of stale handles.
@@ -56,6 +60,7 @@ struct Inner {
     directories: DurableDirectories,
     entries: DurableEntries,
     reader: Reader,
+    turns: Arc<Turns>,
     probed: AtomicBool,
     /// Room for what waits to be written.
     gathered: Arc<Semaphore>,
@@ -70,11 +75,12 @@ impl FsStore {
         std::fs::create_dir_all(root).map_err(|source| probe::unsuitable(root, &source))?;
         let root = root.canonicalize().map_err(|source| probe::unsuitable(root, &source))?;
         let directories = DurableDirectories::new(root.clone());
-        let reader = Reader::new(&root).map_err(|source| probe::unsuitable(&root, &source))?;
+        let turns = Arc::new(Turns::default());
+        let reader = Reader::new(&root, Arc::clone(&turns)).map_err(|source| probe::unsuitable(&root, &source))?;
         let (entries, probed) = Default::default();
         let staleness = mount::staleness(&root);
         let gathered = Arc::new(Semaphore::new(write::GATHERED));
-        let inner = Inner { root, scratch, directories, entries, reader, probed, gathered, staleness };
+        let inner = Inner { root, scratch, directories, entries, reader, turns, probed, gathered, staleness };
         inner.probe_unless_full()?;
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -90,9 +96,32 @@ impl FsStore {
             return Box::pin(std::future::ready(result.map_err(|source| StoreError::io(doing, key, source))));
         }
         let key = key.clone();
-        Box::pin(self.blocking(move |inner| {
+        Box::pin(self.reading(doing, key.clone(), move |inner| {
             work(&inner.reader, &key, Wait::Yes).map_err(|source| StoreError::io(doing, &key, source))
         }))
+    }
+
+    /// Reads in the pool, when it is this key's turn.
+    async fn reading<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        key: Key,
+        work: impl Fn(&Arc<Inner>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let turn = self.inner.turns.read(&key).await.map_err(|source| StoreError::io(doing, &key, source))?;
+        self.blocking(turn, work).await
+    }
+
+    /// Writes in the pool, when there is a turn.
+    async fn writing<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        key: Key,
+        work: impl Fn(&Arc<Inner>, &Key) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let turn = self.inner.turns.write().await.map_err(|source| StoreError::io(doing, &key, source))?;
+        let written = self.blocking(turn, move |inner| work(inner, &key)).await;
+        written.inspect_err(|error| self.inner.note(error))
     }
 
     /// Does something in the pool; from the beginning where an NFS server does not know a handle any more (another
@@ -100,10 +129,12 @@ impl FsStore {
     /// whose answer was lost, which every operation takes.
     async fn blocking<T: Send + 'static>(
         &self,
-        work: impl Fn(&Inner) -> Result<T, StoreError> + Send + 'static,
+        turn: impl Send + 'static,
+        work: impl Fn(&Arc<Inner>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let inner = Arc::clone(&self.inner);
         let work = move || {
+            let _turn = turn;
             let again = (1..STALE_TRIES).map(|_| work(&inner)).find(|result| !is_stale(result));
             again.unwrap_or_else(|| work(&inner))
         };
@@ -118,6 +149,13 @@ impl FsStore {
 impl Inner {
     fn path(&self, key: &Key) -> PathBuf {
         self.root.join(key.as_str())
+    }
+
+    /// Whoever creates a file next finds out whether the volume is writable again.
+    fn note(&self, error: &StoreError) {
+        if let StoreError::ReadOnly { .. } = error {
+            self.turns.note_read_only(true);
+        }
     }
 
     fn put_new(&self, key: &Key, value: &[u8], durability: Durability) -> Result<PutNew, StoreError> {
@@ -166,50 +204,6 @@ impl Inner {
         Ok(published)
     }
 
-    /// The only rename over something: a second name of the temporary, over bytes that are known to be damaged.
-    fn replace(&self, temporary: &Key, key: &Key) -> Result<bool, StoreError> {
-        let second = self.path(&self.scratch.join(nonce()));
-        let (from, to) = (self.path(temporary), self.path(key));
-        let failed = |source| StoreError::io("replacing", key, source);
-        let replaced = || {
-            File::open(&from)?.sync_data()?;
-            with_parent(&second, || std::fs::hard_link(&from, &second))?;
-            with_parent(&to, || std::fs::rename(&second, &to))?;
-            self.directories.sync(&to)?;
-            std::fs::metadata(&to)
-        };
-        let replaced = replaced();
-        // Gone already, unless something failed.
-        let _ = std::fs::remove_file(&second);
-        self.entries.remember(to, &replaced.map_err(failed)?);
-        Ok(true)
-    }
-
-    /// Whether a key is there, and known to survive a power cut.
-    fn durability(&self, key: &Key) -> Result<Option<Durability>, StoreError> {
-        let path = self.path(key);
-        let meta = found(std::fs::metadata(&path)).map_err(|source| StoreError::io("looking at", key, source))?;
-        Ok(meta.filter(|meta| !meta.is_dir()).map(|meta| {
-            let is_durable = self.entries.is_durable(&path, &meta);
-            if is_durable { Durability::Durable } else { Durability::Volatile }
-        }))
-    }
-
-    /// Its maker has synced the bytes before it linked them, if it promises anything; the entry it may not have.
-    fn make_durable(&self, key: &Key) -> Result<bool, StoreError> {
-        let path = self.path(key);
-        let sync = || {
-            let file = File::open(&path)?;
-            file.sync_data()?;
-            self.directories.sync(&path)?;
-            file.metadata()
-        };
-        let meta = found(sync()).map_err(|source| StoreError::io("syncing", key, source))?;
-        let Some(meta) = meta else { return Ok(false) };
-        self.entries.remember(path, &meta);
-        Ok(true)
-    }
-
     fn remove(&self, key: &Key) -> Result<bool, StoreError> {
         let path = self.path(key);
         let failed = |source| StoreError::io("deleting", key, source);
@@ -245,14 +239,13 @@ impl Inner {
         Ok(renamed)
     }
 
-    fn now(&self) -> Result<SystemTime, StoreError> {
-        let key = self.scratch.join(nonce());
-        write::file(self, &key, b"", Durability::Volatile)?;
-        let meta = self.reader.meta(&key, Wait::Yes);
-        let _ = std::fs::remove_file(self.path(&key));
-        meta.map_err(|source| StoreError::io("reading the clock of", &key, source))?
+    fn now(&self, key: &Key) -> Result<SystemTime, StoreError> {
+        write::file(self, key, b"", Durability::Volatile)?;
+        let meta = self.reader.meta(key, Wait::Yes);
+        let _ = std::fs::remove_file(self.path(key));
+        meta.map_err(|source| StoreError::io("reading the clock of", key, source))?
             .map(|meta| meta.modified)
-            .ok_or_else(|| StoreError::io("reading the clock of", &key, io::ErrorKind::NotFound.into()))
+            .ok_or_else(|| StoreError::io("reading the clock of", key, io::ErrorKind::NotFound.into()))
     }
 }
 
@@ -281,8 +274,7 @@ fn is_stale<T>(result: &Result<T, StoreError>) -> bool {
 
 impl Backend for FsStore {
     fn put_new<'a>(&'a self, key: &'a Key, value: Bytes, durability: Durability) -> Answer<'a, PutNew> {
-        let key = key.clone();
-        Box::pin(self.blocking(move |inner| inner.put_new(&key, &value, durability)))
+        Box::pin(self.writing("writing", key.clone(), move |inner, key| inner.put_new(key, &value, durability)))
     }
 
     fn read<'a>(&'a self, key: &'a Key) -> Answer<'a, Option<Bytes>> {
@@ -291,7 +283,8 @@ impl Backend for FsStore {
 
     fn read_through<'a>(&'a self, key: &'a Key) -> Answer<'a, Option<Bytes>> {
         let key = key.clone();
-        Box::pin(self.blocking(move |inner| {
+        // By the looks of readiness, of which there is one at a time: they wait for nobody who may hang.
+        Box::pin(self.blocking((), move |inner| {
             found(read::from_disk(&inner.path(&key))).map_err(|source| StoreError::io("reading", &key, source))
         }))
     }
@@ -313,39 +306,31 @@ impl Backend for FsStore {
             return Box::pin(std::future::ready(listed));
         }
         let (directory, after) = (directory.clone(), after.map(str::to_owned));
-        Box::pin(self.blocking(move |inner| {
+        Box::pin(self.reading("listing", directory.clone(), move |inner| {
             let listed = inner.reader.smallest(&directory, after.as_deref(), limit, Wait::Yes);
             listed.map_err(|source| StoreError::io("listing", &directory, source))
         }))
     }
 
     fn delete<'a>(&'a self, key: &'a Key) -> Answer<'a, bool> {
-        let key = key.clone();
-        Box::pin(self.blocking(move |inner| inner.remove(&key)))
+        Box::pin(self.writing("deleting", key.clone(), |inner, key| inner.remove(key)))
     }
 
     fn temporary<'a>(&'a self, key: &'a Key) -> Answer<'a, Box<dyn Writer>> {
-        let key = key.clone();
         Box::pin(async move {
-            let writer = self.blocking(move |inner| FileWriter::create(inner, &key)).await?;
+            let writer = self.writing("creating", key.clone(), FileWriter::create).await?;
             Ok(Box::new(writer) as Box<dyn Writer>)
         })
     }
 
     fn publish<'a>(&'a self, temporary: &'a Key, key: &'a Key, durability: Durability) -> Answer<'a, Published> {
-        let (temporary, key) = (temporary.clone(), key.clone());
-        Box::pin(self.blocking(move |inner| {
-            if durability == Durability::Durable {
-                let sync = || File::open(inner.path(&temporary))?.sync_data();
-                sync().map_err(|source| StoreError::io("syncing", &temporary, source))?;
-            }
-            inner.link(&temporary, &key, durability)
-        }))
+        let temporary = temporary.clone();
+        Box::pin(self.writing("publishing", key.clone(), move |inner, key| inner.publish(&temporary, key, durability)))
     }
 
     fn replace<'a>(&'a self, temporary: &'a Key, key: &'a Key) -> Answer<'a, bool> {
-        let (temporary, key) = (temporary.clone(), key.clone());
-        Box::pin(self.blocking(move |inner| inner.replace(&temporary, &key)))
+        let temporary = temporary.clone();
+        Box::pin(self.writing("replacing", key.clone(), move |inner, key| inner.replace(&temporary, key)))
     }
 
     fn make_durable<'a>(&'a self, key: &'a Key) -> Answer<'a, bool> {
@@ -354,9 +339,8 @@ impl Backend for FsStore {
             if self.inner.reader.is_local() { self.inner.durability(key) } else { Ok(Some(Durability::Volatile)) };
         match known {
             Ok(Some(Durability::Volatile)) => {
-                let key = key.clone();
-                Box::pin(self.blocking(move |inner| match inner.durability(&key)? {
-                    Some(Durability::Volatile) => inner.make_durable(&key),
+                Box::pin(self.writing("syncing", key.clone(), |inner, key| match inner.durability(key)? {
+                    Some(Durability::Volatile) => inner.make_durable(key),
                     known => Ok(known.is_some()),
                 }))
             }
@@ -366,20 +350,25 @@ impl Backend for FsStore {
     }
 
     fn rename<'a>(&'a self, from: &'a Key, to: &'a Key) -> Answer<'a, bool> {
-        let (from, to) = (from.clone(), to.clone());
-        Box::pin(self.blocking(move |inner| inner.rename(&from, &to)))
+        let to = to.clone();
+        Box::pin(self.writing("renaming", from.clone(), move |inner, from| inner.rename(from, &to)))
     }
 
     fn staleness(&self) -> Option<Duration> {
         self.inner.staleness
     }
 
+    fn writes(&self) -> Writes {
+        self.inner.turns.writes()
+    }
+
     fn now(&self) -> Answer<'_, SystemTime> {
-        Box::pin(self.blocking(Inner::now))
+        let key = self.inner.scratch.join(nonce());
+        Box::pin(self.writing("reading the clock of", key, |inner, key| inner.now(key)))
     }
 
     fn capacity(&self) -> Answer<'_, Option<Capacity>> {
-        Box::pin(self.blocking(|inner| {
+        Box::pin(self.blocking((), |inner| {
             let stat = rustix::fs::statvfs(&inner.root)
                 .map_err(|error| StoreError::io("measuring", inner.root.display(), error.into()))?;
             Ok(Some(Capacity { total: stat.f_blocks * stat.f_frsize, free: stat.f_bavail * stat.f_frsize }))

@@ -15,7 +15,7 @@ use prometheus_client::registry::Registry;
 
 use super::{
     Abilities, Answer, Backend, Capacity, Child, Durability, Key, Meta, Object, Operation, Published, PutNew, Store,
-    StoreError, Writer,
+    StoreError, Writer, Writes,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -97,7 +97,12 @@ impl Figures {
         match answer {
             Ok(_) => of.ok.inc(),
             Err(StoreError::Full { .. }) => of.full.inc(),
-            Err(StoreError::Io { .. } | StoreError::Unsuitable { .. }) => of.error.inc(),
+            Err(
+                StoreError::ReadOnly { .. }
+                | StoreError::Silent { .. }
+                | StoreError::Io { .. }
+                | StoreError::Unsuitable { .. },
+            ) => of.error.inc(),
         };
     }
 }
@@ -215,6 +220,10 @@ impl Backend for MeteredStore {
 
     fn capacity(&self) -> Answer<'_, Option<Capacity>> {
         self.timed(Operation::Capacity, |inner| inner.capacity())
+    }
+
+    fn writes(&self) -> Writes {
+        self.inner.writes()
     }
 
     fn abilities(&self) -> Abilities {

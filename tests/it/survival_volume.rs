@@ -24,15 +24,14 @@ const LARGE: &[u8] = &[7; 100_000];
 const PUSH: Act<'static> = Act::Blob(REPOSITORY, BLOB);
 const MANIFEST: Act<'static> = Act::Manifest { repository: REPOSITORY, tag: "latest", blob: BLOB, note: "1" };
 
-/// How long a server may take to notice that its volume is not there, or there again. Tests give three times that: a busy
-/// machine is no defect.
+/// How long a server may take to notice that its volume is not there, or there again.
 const NOTICED: Duration = Duration::from_secs(10);
 
 /// How long a client waits for what is answered without the volume.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Does these; they are what is there from now on.
-async fn with(to: &impl Ask, acts: &[Act<'static>]) -> Ledger {
+pub async fn with(to: &impl Ask, acts: &[Act<'static>]) -> Ledger {
     let mut ledger = Ledger::default();
     for act in acts {
         let begun = ledger.begin(act.changes());
@@ -43,13 +42,13 @@ async fn with(to: &impl Ask, acts: &[Act<'static>]) -> Ledger {
     ledger
 }
 
-async fn holds(to: &impl Ask, ledger: &Ledger) {
+pub async fn holds(to: &impl Ask, ledger: &Ledger) {
     let wrong = wrongs(to, &ledger.now()).await;
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 /// An error as clients are to see it: with this status, a code, and the request's id.
-fn is_error(answer: &Answer, status: StatusCode) {
+pub fn is_error(answer: &Answer, status: StatusCode) {
     assert_eq!(answer.status, status, "{answer:?}");
     assert!(!answer.header("x-request-id").is_empty(), "{answer:?}");
     let body: Value = serde_json::from_slice(&answer.body).unwrap();
@@ -100,7 +99,7 @@ async fn becomes(node: &Node, status: StatusCode) {
         if answer.status == status { Ok(()) } else { Err(answer) }
     })
     .await;
-    assert!(start.elapsed() < 3 * NOTICED, "{:?}", start.elapsed());
+    assert!(start.elapsed() < NOTICED, "{:?}", start.elapsed());
 }
 
 /// An upload whose bytes have come, by another node: what closes it.
@@ -169,13 +168,13 @@ async fn a_volume_that_is_another_than_before_is_not_served() {
 }
 
 /// It says that it is, and never anything else, however late on a busy machine.
-async fn is_alive(process: &Process) {
+pub async fn is_alive(process: &Process) {
     let said = eventually("liveness is told", async || process.health("/healthz").await.ok_or("nothing")).await;
     assert_eq!(said, (200, "ok\n".into()));
 }
 
 /// Many requests at once for what hangs; they are given up after a second.
-async fn ask_in_vain(remote: &Remote, path: &str, many: usize) {
+pub async fn ask_in_vain(remote: &Remote, path: &str, many: usize) {
     let remote = remote.with_patience(Duration::from_secs(1));
     let asked = (0..many).map(|_| {
         let (remote, path) = (remote.clone(), path.to_owned());
@@ -187,24 +186,6 @@ async fn ask_in_vain(remote: &Remote, path: &str, many: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_part_of_the_volume_that_hangs_stops_only_those_who_ask_for_it() {
-    let Some(volume) = mount() else { return };
-    let process = Process::start(volume.path()).await;
-    let ledger = with(&process.remote, &[PUSH, MANIFEST]).await;
-    with(&process.remote, &[Act::Blob(REPOSITORY, OTHER)]).await;
-    let (digest, path) = (Digest::sha256(OTHER), Thing::Blob(REPOSITORY.into(), Digest::sha256(OTHER)).path());
-    volume.fail(Faults { hangs: Some(format!("{}/data", digest.hex())), ..Faults::default() });
-    ask_in_vain(&process.remote, &path, 40).await;
-    assert!(volume.hanging() > 0, "nobody asked for what hangs");
-    holds(&process.remote, &ledger).await;
-    with(&process.remote, &[Act::Blob(REPOSITORY, b"new")]).await;
-    process.becomes_ready().await;
-    volume.fail(Faults::default());
-    eventually("what hung is served", async || process.remote.get(&path).await.filter(|a| a.body == OTHER).ok_or(()))
-        .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_volume_that_hangs_makes_the_server_unready_and_not_dead() {
     let Some(volume) = mount() else { return };
     let process = Process::start(volume.path()).await;
@@ -212,8 +193,14 @@ async fn a_volume_that_hangs_makes_the_server_unready_and_not_dead() {
     volume.fail(Faults { hangs: Some(String::new()), ..Faults::default() });
     let start = Instant::now();
     let path = Thing::Tag(REPOSITORY.into(), "latest".into()).path();
+    // Clients do not leave off meanwhile.
+    let (remote, asked) = (process.remote.clone(), path.clone());
+    let crowd = tokio::spawn(async move {
+        loop {
+            ask_in_vain(&remote, &asked, 100).await;
+        }
+    });
     let why = eventually("the server is not ready", async || {
-        ask_in_vain(&process.remote, &path, 100).await;
         is_alive(&process).await;
         match process.health("/readyz").await {
             Some((503, why)) => Ok(why),
@@ -221,7 +208,8 @@ async fn a_volume_that_hangs_makes_the_server_unready_and_not_dead() {
         }
     })
     .await;
-    assert!(start.elapsed() < 3 * NOTICED, "{:?}", start.elapsed());
+    assert!(start.elapsed() < NOTICED, "{:?}", start.elapsed());
+    crowd.abort();
     println!("not ready: {why}; {} KiB, {} threads", process.status("VmRSS"), process.status("Threads"));
     // By now nobody is kept waiting: clients are told, and turn to a replica that has its volume.
     let patient = process.remote.with_patience(PATIENCE);

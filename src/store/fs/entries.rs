@@ -18,6 +18,8 @@ const REMEMBERED: usize = 16_384;
 #[derive(Debug, Default)]
 pub(super) struct DurableEntries {
     known: Mutex<HashMap<PathBuf, (u64, i64, i64)>>,
+    /// Files whose sync failed: that the next one succeeds says nothing of their bytes.
+    suspect: Mutex<HashMap<PathBuf, (u64, i64, i64)>>,
 }
 
 fn identity(meta: &Metadata) -> (u64, i64, i64) {
@@ -31,8 +33,23 @@ impl DurableEntries {
         known.get(path) == Some(&identity(meta))
     }
 
+    /// Whether a sync of this file has failed. Where that happened to more than can be remembered, every file may be one.
+    pub(super) fn is_suspect(&self, path: &Path, meta: &Metadata) -> bool {
+        let suspect = self.suspect.lock().unwrap_or_else(PoisonError::into_inner);
+        suspect.len() >= REMEMBERED || suspect.get(path) == Some(&identity(meta))
+    }
+
+    /// A sync of this file failed.
+    pub(super) fn suspect(&self, path: PathBuf, meta: &Metadata) {
+        let mut suspect = self.suspect.lock().unwrap_or_else(PoisonError::into_inner);
+        if suspect.len() < REMEMBERED {
+            suspect.insert(path, identity(meta));
+        }
+    }
+
     /// This entry was put on disk.
     pub(super) fn remember(&self, path: PathBuf, meta: &Metadata) {
+        self.suspect.lock().unwrap_or_else(PoisonError::into_inner).remove(&path);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= REMEMBERED {
             known.clear();

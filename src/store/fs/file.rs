@@ -11,6 +11,8 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 
 use super::read::{Wait, read_at};
+use super::turns::{Reading, Turns};
+use crate::store::Key;
 
 /// How much of a file is read at once when it is streamed: two hundred readers' worth has to fit into little memory.
 const CHUNK: u64 = 64 * 1024;
@@ -29,6 +31,8 @@ pub struct LocalFile(Arc<Handle>);
 struct Handle {
     file: ArcSwap<File>,
     path: PathBuf,
+    key: Key,
+    turns: Arc<Turns>,
 }
 
 impl Handle {
@@ -43,12 +47,25 @@ impl Handle {
             result => result,
         }
     }
+
+    /// Does something with the file in the blocking pool, when it is its turn.
+    async fn blocking<T: Send + 'static>(
+        self: Arc<Self>,
+        mut work: impl FnMut(&File) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let turn: Reading = self.turns.read(&self.key).await?;
+        let work = move || {
+            let _turn = turn;
+            self.with(&mut work)
+        };
+        tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+    }
 }
 
 impl LocalFile {
     /// An open file, and where it was found.
-    pub(super) fn new(file: File, path: PathBuf) -> Self {
-        Self(Arc::new(Handle { file: ArcSwap::from_pointee(file), path }))
+    pub(super) fn new(file: File, path: PathBuf, key: Key, turns: Arc<Turns>) -> Self {
+        Self(Arc::new(Handle { file: ArcSwap::from_pointee(file), path, key, turns }))
     }
 
     /// Sees to it that a span is in the page cache, for the most part: where it is not, it is fetched in the blocking
@@ -58,9 +75,8 @@ impl LocalFile {
         if warm > 0 {
             return Ok(warm);
         }
-        let (handle, length) = (Arc::clone(&self.0), length.min(FETCH));
-        let fetched = tokio::task::spawn_blocking(move || handle.with(|file| fetch(file, at, length))).await;
-        fetched.map_err(io::Error::other)??;
+        let length = length.min(FETCH);
+        Arc::clone(&self.0).blocking(move |file| fetch(file, at, length)).await?;
         Ok(length)
     }
 
@@ -111,26 +127,23 @@ fn is_for_the_pool(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::StaleNetworkFileHandle)
 }
 
-/// Up to `wanted` bytes: those that are in the page cache, or else read in the pool.
+/// Up to `wanted` bytes: those that are in the page cache, or else read in the pool. Who waits for that holds no memory.
 async fn chunk(handle: Arc<Handle>, at: u64, wanted: u64) -> io::Result<Bytes> {
-    let mut bytes = vec![0; usize::try_from(wanted).map_err(io::Error::other)?];
-    let read = match read_at(handle.file.load().as_fd(), &mut bytes, at, Wait::No) {
+    let wanted = usize::try_from(wanted).map_err(io::Error::other)?;
+    let read = match filled(&handle.file.load(), wanted, at, Wait::No) {
         Err(error) if is_for_the_pool(&error) => {
-            let read = move || {
-                let read = handle.with(|file| read_at(file.as_fd(), &mut bytes, at, Wait::Yes))?;
-                Ok::<_, io::Error>((read, bytes))
-            };
-            let (read, filled) = tokio::task::spawn_blocking(read).await.map_err(io::Error::other)??;
-            bytes = filled;
-            read
+            handle.blocking(move |file| filled(file, wanted, at, Wait::Yes)).await?
         }
         read => read?,
     };
-    if read == 0 {
-        return Err(shorter());
-    }
+    if read.is_empty() { Err(shorter()) } else { Ok(read.into()) }
+}
+
+fn filled(file: &File, wanted: usize, at: u64, wait: Wait) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; wanted];
+    let read = read_at(file, &mut bytes, at, wait)?;
     bytes.truncate(read);
-    Ok(bytes.into())
+    Ok(bytes)
 }
 
 /// Reads a span for the page cache's sake.

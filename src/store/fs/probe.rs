@@ -58,9 +58,11 @@ impl Inner {
             Err(StoreError::Io { doing: "linking", source, .. }) => {
                 Err(refuse(&self.root, &format!("it makes no links: {source}; use a filesystem with hard links")))
             }
-            Err(StoreError::Io { doing, key, source }) => {
-                Err(refuse(&self.root, &format!("{doing} `{key}` failed: {source}; {}", remedy(&source))))
-            }
+            Err(
+                StoreError::Io { doing, key, source }
+                | StoreError::ReadOnly { doing, key, source }
+                | StoreError::Silent { doing, key, source },
+            ) => Err(refuse(&self.root, &format!("{doing} `{key}` failed: {source}; {}", remedy(&source)))),
             Err(error) => Err(error),
             Ok(_) if folds => Err(refuse(&self.root, "it folds upper and lower case; use a case-sensitive filesystem")),
             Ok(twice) if matches!(twice[..], [PutNew::Created, PutNew::Exists(_)]) => {

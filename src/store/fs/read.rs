@@ -11,6 +11,7 @@ use std::fs::File;
 use std::io::{self, IoSliceMut, Read as _};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -20,6 +21,7 @@ use rustix::io::{Errno, ReadWriteFlags};
 
 use super::file::LocalFile;
 use super::found;
+use super::turns::Turns;
 use crate::store::smallest::Smallest;
 use crate::store::{Child, Key, Meta};
 
@@ -55,18 +57,19 @@ pub(super) enum Wait {
 pub(super) struct Reader {
     path: PathBuf,
     root: OwnedFd,
+    turns: Arc<Turns>,
     local: bool,
     /// Old kernels and some sandboxes have no openat2; then a look-up is done on the spot and may wait.
     has_openat2: AtomicBool,
 }
 
 impl Reader {
-    pub(super) fn new(path: &Path) -> io::Result<Self> {
+    pub(super) fn new(path: &Path, turns: Arc<Turns>) -> io::Result<Self> {
         let root = OwnedFd::from(File::open(path)?);
         let kind = rustix::fs::fstatfs(&root)?.f_type;
         // The field's width and sign differ from machine to machine; the numbers have 32 bits.
         let local = u32::try_from(kind & 0xffff_ffff).is_ok_and(|kind| LOCAL.contains(&kind));
-        Ok(Self { path: path.to_owned(), root, local, has_openat2: AtomicBool::new(true) })
+        Ok(Self { path: path.to_owned(), root, turns, local, has_openat2: AtomicBool::new(true) })
     }
 
     /// Whether a call asks nobody but this machine's kernel and disks.
@@ -133,7 +136,8 @@ impl Reader {
         let open = || {
             let file = self.open(key, OFlags::RDONLY, wait)?;
             let meta = to_meta(&rustix::fs::fstat(&file)?)?;
-            Ok((LocalFile::new(File::from(file), self.path.join(key.as_str())), meta))
+            let (path, turns) = (self.path.join(key.as_str()), Arc::clone(&self.turns));
+            Ok((LocalFile::new(File::from(file), path, key.clone(), turns), meta))
         };
         found(open())
     }

@@ -6,10 +6,11 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::Inner;
 use super::directory::with_parent;
@@ -28,7 +29,16 @@ const COPIED: usize = 16 * 1024;
 fn create(inner: &Inner, key: &Key) -> Result<File, StoreError> {
     let path = inner.path(key);
     let open = || OpenOptions::new().write(true).create_new(true).open(&path);
-    with_parent(&path, open).map_err(|source| StoreError::io("creating", key, source))
+    let created = with_parent(&path, open).map_err(|source| StoreError::io("creating", key, source))?;
+    inner.turns.note_read_only(false);
+    Ok(created)
+}
+
+/// Puts a temporary's bytes on disk. Of a sync that failed the kernel tells once; the next one succeeds, though the bytes
+/// that were to be written are on no disk and perhaps not in memory any more (fsync(2)). So what could not be synced is
+/// removed: it has to be written anew.
+pub(super) fn sync_or_remove(file: &File, path: &Path) -> io::Result<()> {
+    file.sync_data().inspect_err(|_| drop(std::fs::remove_file(path)))
 }
 
 /// Writes a small temporary file.
@@ -52,7 +62,7 @@ pub(super) struct FileWriter {
     /// Short chunks, which come after those.
     short: Vec<u8>,
     gathered_bytes: usize,
-    room: Arc<Semaphore>,
+    inner: Arc<Inner>,
     /// The room that is taken.
     taken: Option<OwnedSemaphorePermit>,
     state: State,
@@ -65,7 +75,7 @@ enum State {
 }
 
 impl FileWriter {
-    pub(super) fn create(inner: &Inner, key: &Key) -> Result<Self, StoreError> {
+    pub(super) fn create(inner: &Arc<Inner>, key: &Key) -> Result<Self, StoreError> {
         let file = create(inner, key)?;
         Ok(Self {
             key: key.clone(),
@@ -73,7 +83,7 @@ impl FileWriter {
             gathered: Vec::new(),
             short: Vec::new(),
             gathered_bytes: 0,
-            room: Arc::clone(&inner.gathered),
+            inner: Arc::clone(inner),
             taken: None,
             state: State::Idle(file),
         })
@@ -82,7 +92,7 @@ impl FileWriter {
     /// Takes a chunk; false where there is no room for it to wait in.
     fn gather(&mut self, bytes: Bytes) -> bool {
         let permits = u32::try_from(bytes.len()).ok();
-        let permit = permits.and_then(|permits| Arc::clone(&self.room).try_acquire_many_owned(permits).ok());
+        let permit = permits.and_then(|permits| Arc::clone(&self.inner.gathered).try_acquire_many_owned(permits).ok());
         let has_room = permit.is_some();
         match (&mut self.taken, permit) {
             (Some(taken), Some(permit)) => taken.merge(permit),
@@ -107,7 +117,9 @@ impl FileWriter {
     }
 
     fn failed(&self, source: io::Error) -> StoreError {
-        StoreError::io("writing", &self.key, source)
+        let error = StoreError::io("writing", &self.key, source);
+        self.inner.note(&error);
+        error
     }
 
     /// Waits for what is being written, and gives the file.
@@ -124,11 +136,12 @@ impl FileWriter {
 
     async fn flush(&mut self) -> Result<(), StoreError> {
         let mut file = self.settle().await?;
+        let turn = self.inner.turns.write().await.map_err(|source| self.failed(source))?;
         self.seal();
         let (batch, taken) = (std::mem::take(&mut self.gathered), self.taken.take());
         self.gathered_bytes = 0;
         self.state = State::Writing(tokio::task::spawn_blocking(move || {
-            let _taken = taken;
+            let _held = (turn, taken);
             for bytes in &batch {
                 file.write_all(bytes)?;
             }
@@ -152,8 +165,14 @@ impl Writer for FileWriter {
             self.flush().await?;
             let file = self.settle().await?;
             if durability == Durability::Durable {
-                let synced = tokio::task::spawn_blocking(move || file.sync_data()).await;
-                synced.map_err(io::Error::other).and_then(|synced| synced).map_err(|source| self.failed(source))?;
+                let turn = self.inner.turns.write().await.map_err(|source| self.failed(source))?;
+                let path = self.inner.path(&self.key);
+                let synced = tokio::task::spawn_blocking(move || {
+                    let _turn = turn;
+                    sync_or_remove(&file, &path)
+                });
+                let synced = synced.await.map_err(io::Error::other).and_then(|synced| synced);
+                synced.map_err(|source| self.failed(source))?;
             }
             Ok(self.size)
         })
