@@ -70,7 +70,7 @@ impl Server {
             self.load(&mut documents).await?;
             documents.looked_at = newest;
         }
-        self.inner.store_seen.now();
+        self.inner.store_seen.saw(newest);
         Ok(())
     }
 
@@ -172,6 +172,7 @@ impl Server {
         {
             let mut documents = self.inner.documents.lock().await;
             documents.looked_at = documents.looked_at.max(document.generation);
+            self.inner.store_seen.knows(document.generation);
             self.take(&mut documents, document, signed.hash());
         }
         Ok(self.access_state().await?)

@@ -24,6 +24,10 @@ pub const BLIND_AFTER: Duration = Duration::from_secs(30);
 /// Who could not look at the store for this long is not ready: no new clients are to be sent here.
 pub const UNREADY_AFTER: Duration = Duration::from_secs(8);
 
+/// A look at the store that is no older than this answers probes too: the next one comes every other second by itself, and
+/// may itself take a little.
+const FRESH: Duration = Duration::from_millis(2_500);
+
 /// A store that takes longer than this for a single look does not answer, and nobody is kept waiting for it.
 pub const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 
@@ -36,6 +40,8 @@ pub(super) struct StoreSeen {
     start: Instant,
     /// Milliseconds since `start`, plus one; 0 for never.
     at: AtomicU64,
+    /// The generation of the newest access document then.
+    newest: AtomicU64,
     /// Since when somebody is looking, in the same way; 0 while nobody is.
     looking: AtomicU64,
     /// The machine's clock and the store's are too far apart.
@@ -47,6 +53,7 @@ impl Default for StoreSeen {
         Self {
             start: Instant::now(),
             at: AtomicU64::new(0),
+            newest: AtomicU64::new(0),
             looking: AtomicU64::new(0),
             clock_is_off: AtomicBool::new(false),
         }
@@ -54,8 +61,15 @@ impl Default for StoreSeen {
 }
 
 impl StoreSeen {
-    pub(super) fn now(&self) {
-        self.at.store(self.moment(), Ordering::Relaxed);
+    /// The store was looked at just now, and this is its newest document.
+    pub(super) fn saw(&self, newest: u64) {
+        self.newest.store(newest, Ordering::SeqCst);
+        self.at.store(self.moment(), Ordering::SeqCst);
+    }
+
+    /// A document is in the store that no look has seen yet.
+    pub(super) fn knows(&self, generation: u64) {
+        self.newest.fetch_max(generation, Ordering::SeqCst);
     }
 
     fn moment(&self) -> u64 {
@@ -67,7 +81,7 @@ impl StoreSeen {
     }
 
     fn is_recent(&self, limit: Duration) -> bool {
-        let at = self.at.load(Ordering::Relaxed);
+        let at = self.at.load(Ordering::SeqCst);
         at > 0 && self.is_within(at, limit)
     }
 
@@ -116,20 +130,19 @@ impl Server {
         if self.inner.settings.registry_uid.is_none() {
             return Ok(());
         }
-        tokio::time::timeout(ANSWERS_WITHIN, self.has_newest_document())
-            .await
-            .unwrap_or(Err("the store does not answer"))
-    }
-
-    /// Read again at this very moment: a pod that turns ready with yesterday's document would un-revoke.
-    async fn has_newest_document(&self) -> Result<(), &'static str> {
-        if self.poll_documents().await.is_err() {
-            return Err("the store could not be read");
+        // A pod that turns ready with yesterday's document would un-revoke: what a process that was stopped remembers, or one
+        // whose looks do not come through, is looked at again.
+        if !self.inner.store_seen.is_recent(FRESH) {
+            match tokio::time::timeout(ANSWERS_WITHIN, self.poll_documents()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Err("the store could not be read"),
+                Err(_) => return Err("the store does not answer"),
+            }
         }
-        match self.registry().access_generation().await {
-            Ok(newest) if newest == self.gate().generation => Ok(()),
-            Ok(_) => Err("the newest access document is not in force"),
-            Err(_) => Err("the store could not be read"),
+        if self.inner.store_seen.newest.load(Ordering::SeqCst) == self.gate().generation {
+            Ok(())
+        } else {
+            Err("the newest access document is not in force")
         }
     }
 

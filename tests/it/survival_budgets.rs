@@ -9,9 +9,11 @@ use regatta::oci::Digest;
 use regatta::registry::sweep;
 use regatta::server::documents::POLL;
 use regatta::store::faulty::{FaultyStore, Operation};
+use regatta::store::memory::MemoryStore;
 use regatta::store::{Key, Store};
 
-use crate::registry_support::{OCI_MANIFEST, image};
+use crate::program::eventually;
+use crate::registry_support::{Fixture, OCI_MANIFEST, document, image};
 use crate::survival_acts::Act;
 use crate::survival_fuse::{Counts, Volume};
 use crate::survival_scene::mount;
@@ -140,6 +142,38 @@ async fn what_a_pull_costs_of_a_store() {
     }
 }
 
+/// What two probes cost that come after a look: of a pod that has an access document, as the operator's do.
+async fn probes_of_a_pod() -> Calls {
+    let counted = Counted::default();
+    let fixture = Fixture::unwatched_over(counted.over(Arc::new(MemoryStore::default()))).await;
+    fixture.server.poll_documents().await.unwrap();
+    counted
+        .of(async {
+            for _ in 0..2 {
+                fixture.server.readiness().await.unwrap();
+            }
+        })
+        .await
+}
+
+/// A pod whose looks do not come through looks itself when it is asked: it would un-revoke otherwise.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_that_has_not_looked_lately_looks_when_it_is_probed() {
+    let fixture = Fixture::start_bare().await;
+    fixture.put_access(&document(1, 1)).await.unwrap();
+    let behind = fixture.unwatched_replica().await;
+    behind.server.readiness().await.unwrap();
+    fixture.put_access(&document(2, 1)).await.unwrap();
+    eventually("the probe looks", async || {
+        behind.server.readiness().await.map_err(str::to_owned)?;
+        match behind.server.gate().generation {
+            2 => Ok(()),
+            older => Err(older.to_string()),
+        }
+    })
+    .await;
+}
+
 /// A process that nobody asks for anything, by how often each is done.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_day_on_which_nothing_happens_costs_of_a_store() {
@@ -155,10 +189,13 @@ async fn what_a_day_on_which_nothing_happens_costs_of_a_store() {
     };
     let swept = counted.of(swept).await;
     check_calls("a sweep, each hour", &swept, &[("Children", 4), ("Read", 1)]);
+    let probed = probes_of_a_pod().await;
+    check_calls("probes between two looks", &probed, &[]);
     let listings = |calls: &Calls| calls.get("Children").copied().unwrap_or_default();
     let looks = 24 * 3600 / usize::try_from(POLL.as_secs()).unwrap();
     let sweeps = 24 * 3600 / usize::try_from(sweep::EVERY.as_secs()).unwrap();
-    let a_day = looks * listings(&look) + sweeps * listings(&swept);
+    // Every other second a probe, as the operator's pods have it.
+    let a_day = looks * (listings(&look) + listings(&probed)) + sweeps * listings(&swept);
     println!("{a_day} listings a day");
     assert!(a_day <= 43_300);
 }
