@@ -12,13 +12,31 @@ pub enum Thing {
     Tag(String, String),
     Manifest(String, Digest),
     Blob(String, Digest),
+    /// A manifest in the list of its subject.
+    Referrer {
+        repository: String,
+        subject: Digest,
+        digest: Digest,
+    },
+    /// The bytes of a blob, in the trash: no client asks for it, and HEAD says 404.
+    Condemned(Digest),
 }
 
 impl Thing {
+    /// Where it is; bytes are nowhere in particular.
     pub fn repository(&self) -> &str {
         match self {
-            Self::Tag(repository, _) | Self::Manifest(repository, _) | Self::Blob(repository, _) => repository,
+            Self::Tag(repository, _)
+            | Self::Manifest(repository, _)
+            | Self::Blob(repository, _)
+            | Self::Referrer { repository, .. } => repository,
+            Self::Condemned(_) => "",
         }
+    }
+
+    /// Whether it has a register of its own, of which the journal tells.
+    pub fn is_register(&self) -> bool {
+        matches!(self, Self::Tag(..) | Self::Manifest(..) | Self::Blob(..))
     }
 
     pub fn path(&self) -> String {
@@ -26,6 +44,8 @@ impl Thing {
             Self::Tag(repository, tag) => format!("/v2/{repository}/manifests/{tag}"),
             Self::Manifest(repository, digest) => format!("/v2/{repository}/manifests/{digest}"),
             Self::Blob(repository, digest) => format!("/v2/{repository}/blobs/{digest}"),
+            Self::Referrer { repository, subject, .. } => format!("/v2/{repository}/referrers/{subject}"),
+            Self::Condemned(digest) => panic!("nobody can ask whether {digest} is condemned"),
         }
     }
 }

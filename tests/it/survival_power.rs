@@ -20,6 +20,8 @@ const REPOSITORY: &str = "team/app";
 const PUSH: Act<'static> = Act::Blob(REPOSITORY, BLOB);
 const MANIFEST: Act<'static> = Act::Manifest { repository: REPOSITORY, tag: "latest", blob: BLOB, note: "1" };
 
+const REFERRER: Act<'static> = Act::Referrer { repository: REPOSITORY, blob: BLOB, note: "signature", subject: "1" };
+
 /// Some acts of a client, after others that are on disk.
 async fn scene(before: &[Act<'static>], acts: &[Act<'static>], wrap: impl Fn(Store) -> Store) -> Option<Scene> {
     let scene = Scene::new()?;
@@ -50,6 +52,37 @@ async fn a_blob_that_was_pushed_survives_a_power_cut() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_manifest_that_was_put_survives_a_power_cut() {
     check("a manifest", &[PUSH], &[MANIFEST]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_manifest_with_several_tags_survives_a_power_cut() {
+    let tags = Act::ManifestWithTags { repository: REPOSITORY, tags: &["a", "b"], blob: BLOB, note: "1" };
+    check("two tags", &[PUSH], &[tags]).await;
+    check(
+        "two tags moved",
+        &[PUSH, MANIFEST],
+        &[Act::Manifest { repository: REPOSITORY, tag: "a", blob: BLOB, note: "2" }, tags],
+    )
+    .await;
+}
+
+/// Whether the subject is there already, or comes afterwards.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_manifest_with_a_subject_survives_a_power_cut_and_stays_in_its_list() {
+    check("a referrer", &[PUSH, MANIFEST], &[REFERRER]).await;
+    check("a referrer before its subject", &[PUSH], &[REFERRER, MANIFEST]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_index_that_was_put_survives_a_power_cut() {
+    let other = Act::ManifestByDigest { repository: REPOSITORY, blob: BLOB, note: "2" };
+    let index = Act::Index { repository: REPOSITORY, tag: "all", blob: BLOB, notes: &["1", "2"] };
+    check("an index", &[PUSH, MANIFEST, other], &[index]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_blob_by_sha512_survives_a_power_cut() {
+    check("sha512", &[PUSH], &[Act::BlobBySha512(REPOSITORY, BLOB)]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -96,6 +129,7 @@ async fn what_another_replica_has_not_yet_synced_is_synced_before_it_is_answered
         ("_tags/", &[PUSH][..], MANIFEST, MANIFEST),
         ("_manifests/", &[PUSH][..], MANIFEST, MANIFEST),
         ("catalog/", &[PUSH][..], MANIFEST, MANIFEST),
+        ("_referrers/", &[PUSH][..], REFERRER, REFERRER),
     ] {
         let Some(scene) = scene(before, &[], |store| store).await else { return };
         let stopped = Arc::new(Notify::new());

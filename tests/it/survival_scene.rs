@@ -206,7 +206,8 @@ async fn untold(node: &Node, outcome: &Outcome) -> Vec<String> {
         }
         let named: BTreeSet<Thing> =
             read.changes.iter().chain(&read.unsettled).map(|seen| Thing::from(&seen.register)).collect();
-        let must = outcome.changed.iter().filter(|thing| number == 0 && !matches!(thing, Thing::Blob(..)));
+        let is_told = |thing: &&Thing| thing.is_register() && !matches!(thing, Thing::Blob(..));
+        let must = outcome.changed.iter().filter(|thing| number == 0 && is_told(thing));
         let silent: Vec<_> = must.filter(|thing| !named.contains(thing)).collect();
         if !silent.is_empty() {
             wrong.push(format!("{silent:?} changed, and the journal names {named:?}"));
