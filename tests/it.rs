@@ -121,6 +121,8 @@ mod survival_checker;
 mod survival_cuts;
 #[path = "it/survival_disk.rs"]
 mod survival_disk;
+#[path = "it/survival_fsync.rs"]
+mod survival_fsync;
 #[path = "it/survival_fuse.rs"]
 mod survival_fuse;
 #[path = "it/survival_hangs.rs"]

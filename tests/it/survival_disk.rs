@@ -81,6 +81,10 @@ pub enum Op {
     Sync {
         id: Id,
     },
+    /// What was not synced by then never is: the kernel takes it for written (fsync(2)).
+    SyncFailed {
+        id: Id,
+    },
     /// Nothing for the disk: a moment of the test's.
     Mark(usize),
 }
@@ -206,6 +210,10 @@ impl Disk {
         self.trace.push(Op::Sync { id });
     }
 
+    pub fn sync_failed(&mut self, id: Id) {
+        self.trace.push(Op::SyncFailed { id });
+    }
+
     pub fn mark(&mut self, moment: usize) {
         self.trace.push(Op::Mark(moment));
     }
@@ -264,7 +272,14 @@ impl PowerCuts {
                 last_sync.insert(*id, at);
             }
         }
-        let synced = |id: &Id, at: usize| last_sync.get(id).is_some_and(|sync| *sync > at);
+        let is_sync = |op: &Op, of: Id| matches!(op, Op::Sync { id } if *id == of);
+        let failed = |op: &Op, of: Id| matches!(op, Op::SyncFailed { id } if *id == of);
+        let has_failed = done.iter().any(|op| matches!(op, Op::SyncFailed { .. }));
+        let forgotten = |id: &Id, at: usize| {
+            has_failed
+                && done[at..].iter().find(|op| is_sync(op, *id) || failed(op, *id)).is_some_and(|op| failed(op, *id))
+        };
+        let synced = |id: &Id, at: usize| last_sync.get(id).is_some_and(|sync| *sync > at) && !forgotten(id, at);
         let fates = |at: usize, op: &Op| -> &'static [Fate] {
             match op {
                 Op::Enter { at: place, .. } | Op::Leave { at: place, .. } if synced(&place.directory, at) => &[],
@@ -273,7 +288,7 @@ impl PowerCuts {
                 Op::Write { id, .. } | Op::Resize { id, .. } if synced(id, at) => &[],
                 Op::Enter { .. } | Op::Leave { .. } | Op::Resize { .. } => &[Lost, Done],
                 Op::Move { .. } | Op::Write { .. } => &[Lost, Half, Done],
-                Op::Sync { .. } | Op::Mark(_) => &[],
+                Op::Sync { .. } | Op::SyncFailed { .. } | Op::Mark(_) => &[],
             }
         };
         let fates = done.iter().enumerate().map(|(at, op)| (at, fates(at, op)));
@@ -285,7 +300,7 @@ impl PowerCuts {
         let directory = match &self.trace[at] {
             Op::Enter { at, .. } | Op::Leave { at, .. } | Op::Move { to: at, .. } => Some(at.directory),
             Op::Write { id, .. } | Op::Resize { id, .. } => self.first_parent(*id).map(|(directory, _)| directory),
-            Op::Sync { .. } | Op::Mark(_) => None,
+            Op::Sync { .. } | Op::SyncFailed { .. } | Op::Mark(_) => None,
         };
         directory.map(|directory| self.path_of(directory)).unwrap_or_default()
     }
@@ -356,7 +371,7 @@ fn apply(inodes: &mut HashMap<Id, Inode>, op: &Op, fate: Fate) {
                 file.resize(*size, 0);
             }
         }
-        Op::Leave { .. } | Op::Resize { .. } | Op::Sync { .. } | Op::Mark(_) => {}
+        Op::Leave { .. } | Op::Resize { .. } | Op::Sync { .. } | Op::SyncFailed { .. } | Op::Mark(_) => {}
     }
 }
 

@@ -36,6 +36,8 @@ pub struct Faults {
     pub hangs: Option<String>,
     /// No answer to the sync of whatever has this in its path.
     pub sync_hangs: Option<String>,
+    /// Such an error to the sync of whatever has this in its path: what was written to it is lost, and its next sync succeeds.
+    pub sync_fails: Option<(String, Errno)>,
     /// ESTALE to so many requests about files and directories, as from an NFS server that does not know a handle.
     pub stale: usize,
     /// Links are made, and answered with an error: the answer to the first try was lost, and this is the second.
@@ -247,14 +249,16 @@ impl Shared {
             self.faults.stale -= 1;
             return Some(Errno::ESTALE);
         }
-        let unreadable = self.faults.unreadable.as_ref();
-        let is_unreadable = unreadable.is_some_and(|part| asked.path.to_string_lossy().contains(part.as_str()));
+        let names = |part: &str| asked.path.to_string_lossy().contains(part);
+        let is_unreadable = self.faults.unreadable.as_deref().is_some_and(names);
+        let unsynced = self.faults.sync_fails.as_ref().filter(|(part, _)| names(part)).map(|(_, error)| *error);
         match asked.what {
+            What::Sync => unsynced,
             What::Read if is_unreadable => Some(Errno::EIO),
             What::Grow | What::Change if self.faults.read_only => Some(Errno::EROFS),
             What::Grow | What::Change if self.faults.denied => Some(Errno::EACCES),
             What::Grow if self.faults.full => Some(Errno::ENOSPC),
-            What::Look | What::Read | What::Grow | What::Change | What::Sync => None,
+            What::Look | What::Read | What::Grow | What::Change => None,
         }
     }
 
@@ -347,15 +351,13 @@ impl Shared {
     fn rename(&mut self, from: (INodeNo, &OsStr), to: (INodeNo, &OsStr), no_replace: bool) -> Result<(), Errno> {
         let from = Place { directory: self.find(from.0)?, name: from.1.to_owned() };
         self.disk.lookup(from.directory, &from.name).ok_or(Errno::ENOENT)?;
-        match self.free_place(to.0, to.1) {
-            Ok(to) => {
-                self.disk.rename(from, to);
-                Ok(())
-            }
-            Err(error) if no_replace => Err(error),
-            // The store never renames over anything.
-            Err(_) => Err(Errno::EINVAL),
+        if !no_replace && self.disk.lookup(self.find(to.0)?, to.1).is_some() {
+            // Whoever loses what was there before, without what comes in its place, finds it out.
+            self.disk.leave(Place { directory: self.find(to.0)?, name: to.1.to_owned() });
         }
+        let to = self.free_place(to.0, to.1)?;
+        self.disk.rename(from, to);
+        Ok(())
     }
 
     fn opened(&mut self) -> FileHandle {

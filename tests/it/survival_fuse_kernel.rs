@@ -35,7 +35,12 @@ impl Mounted {
         shared.counts.count(what);
         let again = asked.clone();
         let work = move |shared: &mut Shared| match shared.fault(&again) {
-            Some(error) => fail(reply, error),
+            Some(error) => {
+                if what == What::Sync {
+                    shared.disk.sync_failed(id);
+                }
+                fail(reply, error);
+            }
             None => {
                 if let Err((reply, error)) = work(shared, reply) {
                     fail(reply, error);

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use crate::survival_acts::{Act, wrongs};
 use crate::survival_cuts::combinations;
 use crate::survival_disk::{Disk, Tree};
-use crate::survival_fuse::Volume;
+use crate::survival_fuse::{Faults, Volume};
 use crate::survival_ledger::{Ledger, State, Thing};
 use crate::survival_seed::{Random, short_or_long};
 use crate::survival_server::{Ask as _, Node};
@@ -62,6 +62,11 @@ impl Scene {
 
     pub fn path(&self) -> &Path {
         self.volume.path()
+    }
+
+    /// The disk fails like this from now on.
+    pub fn fail(&self, faults: Faults) {
+        self.volume.fail(faults);
     }
 
     /// What was done so far is on disk, is promised, and is not done again.

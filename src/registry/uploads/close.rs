@@ -134,7 +134,9 @@ impl Registry {
             ([part], Some(hasher)) if part.copied.is_none() => {
                 verify(digest, hasher.finish())?;
                 let key = part.key(upload);
-                let there = self.inner.store.head(&key).await?.map_or(0, |meta| meta.size);
+                // What could not be synced is gone.
+                let unknown = || RegistryError::UploadUnknown(upload.id.clone());
+                let there = self.inner.store.head(&key).await?.ok_or_else(unknown)?.size;
                 if there != part.length {
                     return Err(RegistryError::SizeInvalid { expected: part.length, received: there });
                 }
