@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use regatta::auth::htpasswd::hash;
 use regatta::oci::Digest;
 use reqwest::{Client, Method, RequestBuilder, StatusCode, header};
 use serde_json::Value;
@@ -34,15 +35,26 @@ impl Process {
     }
 
     async fn start_in(files: TempDir, args: &[&str]) -> Self {
-        like_main();
         std::fs::write(files.path().join("password"), PASSWORD).unwrap();
+        Self::run(files, &[["--admin-password-file", "password"].as_slice(), args].concat()).await
+    }
+
+    async fn run(files: TempDir, args: &[&str]) -> Self {
+        like_main();
         let mut command = regatta();
-        command
-            .args(["registry", "--listen", "127.0.0.1:0", "--root", "data", "--admin-password-file", "password"])
-            .args(args)
-            .current_dir(files.path());
+        command.args(["registry", "--listen", "127.0.0.1:0", "--root", "data"]).args(args).current_dir(files.path());
         let (program, authority) = Program::serving(&mut command).await;
         Self { program, files, authority }
+    }
+
+    /// With these administrators, whose passwords are their names, beside `admin`.
+    pub async fn start_with_people(people: &[String]) -> Self {
+        let files = tempfile::tempdir().unwrap();
+        let named = people.iter().map(|name| hash(name, name).unwrap());
+        let lines: Vec<String> = named.chain([hash("admin", PASSWORD).unwrap()]).collect();
+        std::fs::write(files.path().join("people"), lines.join("\n")).unwrap();
+        let admins = format!("admin,{}", people.join(","));
+        Self::run(files, &["--htpasswd-file", "people", "--admin", &admins]).await
     }
 
     /// A request as the administrator.

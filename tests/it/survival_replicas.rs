@@ -135,10 +135,14 @@ async fn upload(replicas: &Replicas, bytes: &[u8], random: &mut Random) -> Resul
         }
     };
     let place = begun.header("location").to_owned();
+    // Once it may have been closed, nothing but that can be repeated.
+    let mut closing = false;
     for _ in 0..200 {
-        let Some(at) = how_far(replicas, &place, random).await? else { continue };
+        let at = if closing { Some(bytes.len()) } else { how_far(replicas, &place, random).await? };
+        let Some(at) = at else { continue };
         let to = replicas.any(random);
         if at == bytes.len() {
+            closing = true;
             let close = format!("{place}?digest={}", Digest::sha256(bytes));
             match to.ask(Method::PUT, &close, "text/plain", bytes::Bytes::new()).await {
                 Some(answer) if answer.status == StatusCode::CREATED => return Ok(()),
