@@ -165,7 +165,7 @@ async fn a_tag_that_was_only_listed_is_read_when_it_is_asked_for() {
     let digest = push_image(&registry, &name, "v", b"layer").await;
     let tag: Tag = "v".parse().unwrap();
     for _ in 0..2 {
-        assert_eq!(registry.tags(&name, None, 10).await.unwrap().0, [tag.clone()]);
+        assert_eq!(registry.tags(&name, None, 10).await.unwrap().0, std::slice::from_ref(&tag));
     }
     let current = registry.current(&Register::Tag(name.clone(), tag.clone())).await.unwrap().unwrap();
     assert_eq!(current.digest, digest);
