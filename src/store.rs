@@ -49,6 +49,12 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
     /// A key's content, to be streamed.
     fn open<'a>(&'a self, key: &'a Key) -> Answer<'a, Option<Object>>;
 
+    /// As [`Self::open`], for whom the size may be all that he wants to know, or who reads a part: nothing is read before
+    /// that is known, where it would cost a request more.
+    fn open_in_part<'a>(&'a self, key: &'a Key) -> Answer<'a, Option<Object>> {
+        self.open(key)
+    }
+
     /// A key's size and age.
     fn head<'a>(&'a self, key: &'a Key) -> Answer<'a, Option<Meta>>;
 
@@ -166,8 +172,8 @@ pub enum Published {
 pub struct Abilities {
     /// Whether the store itself lets one of two creators win.
     pub exclusive: Exclusive,
-    /// Bytes that a chunk of an upload should have at least, so that the store can put chunks together without
-    /// their being sent again: what `OCI-Chunk-Min-Length` says to clients.
+    /// Bytes that the store takes as a part at least, and that a chunk of an upload should have, so that there are not many
+    /// small ones to be put together: what `OCI-Chunk-Min-Length` says to clients.
     pub least_chunk: Option<u64>,
     /// Whether clients are sent to the store for the bytes of blobs: see [`Backend::redirect`].
     pub redirects: bool,
@@ -312,6 +318,15 @@ impl Object {
         }
     }
 
+    /// The same, for who wants other bytes of it too. Nothing is read before the stream is.
+    pub fn part(&self, start: u64, length: u64) -> BoxStream<'static, io::Result<Bytes>> {
+        match &self.content {
+            Content::File(file) => file.clone().stream(start, length),
+            Content::Bytes(bytes) => Box::pin(futures::stream::iter([Ok(slice(bytes, start, length))])),
+            Content::Remote(remote) => remote.part(start, length),
+        }
+    }
+
     /// The bytes `start .. start + length`, where they are in memory.
     pub fn at_hand(&self, start: u64, length: u64) -> Option<Bytes> {
         match &self.content {
@@ -374,6 +389,16 @@ pub enum StoreError {
         /// The system's error.
         source: io::Error,
     },
+    /// The store has too much to do, or does not answer: later it may.
+    #[error("the store is busy or does not answer while {doing} `{key}`")]
+    Busy {
+        /// What was under way.
+        doing: &'static str,
+        /// The key.
+        key: String,
+        /// The system's error.
+        source: io::Error,
+    },
     /// It was waited for long enough.
     #[error("the store does not answer while {doing} `{key}`")]
     Silent {
@@ -420,6 +445,7 @@ impl StoreError {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { doing, key, source },
             io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly { doing, key, source },
             io::ErrorKind::TimedOut => Self::Silent { doing, key, source },
+            io::ErrorKind::ResourceBusy => Self::Busy { doing, key, source },
             _ => Self::Io { doing, key, source },
         }
     }

@@ -32,6 +32,8 @@ mod snapshots;
 mod protocol_contents;
 #[path = "it/protocol_details.rs"]
 mod protocol_details;
+#[path = "it/protocol_emulators.rs"]
+mod protocol_emulators;
 #[path = "it/protocol_floods.rs"]
 mod protocol_floods;
 #[path = "it/protocol_hostile.rs"]

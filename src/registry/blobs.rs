@@ -1,5 +1,6 @@
 //! Blobs: global bytes, and a link for each repository that may read them.
 
+use super::contents::Wanted;
 use super::find::{ELSEWHERE, NEARBY};
 use super::journal::Ticket;
 use super::register::{Author, Draft, Head, Op, Permit};
@@ -28,10 +29,19 @@ impl Registry {
 
     /// The blob's bytes, condemned or not: what GET answers.
     pub async fn open_blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<Object> {
+        self.open_blob_for(repository, digest, Wanted::Whole).await
+    }
+
+    /// The same, for who wants to know that it is there, or a part of it.
+    pub async fn open_blob_in_part(&self, repository: &RepositoryName, digest: &Digest) -> Result<Object> {
+        self.open_blob_for(repository, digest, Wanted::Part).await
+    }
+
+    async fn open_blob_for(&self, repository: &RepositoryName, digest: &Digest, wanted: Wanted) -> Result<Object> {
         let unknown = || RegistryError::BlobUnknown { repository: repository.clone(), digest: digest.clone() };
         let link = self.current(&Register::Link(repository.clone(), digest.clone())).await?;
         let link = link.filter(|link| link.op.is_readable()).ok_or_else(unknown)?;
-        let object = self.open_content(digest).await?.ok_or_else(unknown)?;
+        let object = self.open_content_for(digest, wanted).await?.ok_or_else(unknown)?;
         whole(digest, link.size, object.meta.size)?;
         Ok(object)
     }

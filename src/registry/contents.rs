@@ -18,6 +18,15 @@ const KEPT: u64 = 8 * 1024 * 1024;
 /// About what a key and its place in the cache cost.
 const OVERHEAD: u64 = 256;
 
+/// How much of a content is wanted, as far as that is known when it is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// All.
+    Whole,
+    /// Its size at least; some of its bytes perhaps.
+    Part,
+}
+
 #[derive(Debug)]
 pub(super) struct Contents {
     cache: Cache<Digest, Content, BySize>,
@@ -54,12 +63,17 @@ impl Weighter<Digest, Content> for BySize {
 impl Registry {
     /// A content that a register names, from memory or from where it is in the store.
     pub(super) async fn open_content(&self, digest: &Digest) -> Result<Option<Object>> {
+        self.open_content_for(digest, Wanted::Whole).await
+    }
+
+    /// As [`Self::open_content`], for who may want less than all.
+    pub(super) async fn open_content_for(&self, digest: &Digest, wanted: Wanted) -> Result<Option<Object>> {
         let Contents { cache, lookups } = &self.inner.contents;
         if let Some(content) = cache.get(digest) {
             lookups.count(true);
             return Ok(Some(Object::from_bytes(content.meta, content.bytes)));
         }
-        let Some(object) = self.open_data(digest).await? else { return Ok(None) };
+        let Some(object) = self.open_data_for(digest, wanted).await? else { return Ok(None) };
         if object.meta.size > LONGEST {
             return Ok(Some(object));
         }

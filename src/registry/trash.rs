@@ -1,8 +1,9 @@
 //! Condemned bytes: moved aside, still readable, moved back when something names them.
 
+use super::contents::Wanted;
 use super::{Registry, Result, layout, nonce};
 use crate::oci::Digest;
-use crate::store::{Meta, Object};
+use crate::store::{Key, Meta, Object};
 
 impl Registry {
     /// A blob's bytes where they are in place.
@@ -12,20 +13,29 @@ impl Registry {
 
     /// A blob's bytes, in place or condemned: data, else trash, else data once more (it may have been rescued).
     pub async fn open_data(&self, digest: &Digest) -> Result<Option<Object>> {
+        self.open_data_for(digest, Wanted::Whole).await
+    }
+
+    /// As [`Self::open_data`], for who may want less than all.
+    pub(super) async fn open_data_for(&self, digest: &Digest, wanted: Wanted) -> Result<Option<Object>> {
         let (store, key) = (&self.inner.store, layout::blob_data(digest));
-        if let Some(object) = store.open(&key).await? {
+        let open = async |key: &Key| match wanted {
+            Wanted::Whole => store.open(key).await,
+            Wanted::Part => store.open_in_part(key).await,
+        };
+        if let Some(object) = open(&key).await? {
             return Ok(Some(object));
         }
         if let Some(trashed) = self.trashed(digest).await?
-            && let Some(object) = store.open(&trashed).await?
+            && let Some(object) = open(&trashed).await?
         {
             return Ok(Some(object));
         }
-        Ok(store.open(&key).await?)
+        Ok(open(&key).await?)
     }
 
     /// A condemnation of a blob's bytes, if there is one.
-    async fn trashed(&self, digest: &Digest) -> Result<Option<crate::store::Key>> {
+    async fn trashed(&self, digest: &Digest) -> Result<Option<Key>> {
         let directory = layout::trashed_blob(digest);
         let children = self.inner.store.children(&directory, None, 1).await?;
         Ok(children.first().map(|child| directory.join(&child.name)))

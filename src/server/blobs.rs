@@ -20,12 +20,22 @@ pub async fn handle(call: &Call, name: &RepositoryName, digest: &Digest) -> Resu
         Method::GET => {
             call.authorize(Permission::Pull, name)?;
             let registry = call.server.registry();
+            if is_unchanged(call, digest) {
+                // Who has it keeps it as long as he may read it here: nothing of it need be read.
+                registry.open_blob_in_part(name, digest).await?;
+                let mut response = unchanged();
+                describe(call, &mut response, name, digest);
+                return Ok(response);
+            }
             if registry.store().abilities().redirects
                 && let Some(url) = registry.blob_url(name, digest).await?
             {
                 return Ok(redirect(digest, &url));
             }
-            let object = registry.open_blob(name, digest).await?;
+            let object = match range(call, digest) {
+                Some(_) => registry.open_blob_in_part(name, digest).await?,
+                None => registry.open_blob(name, digest).await?,
+            };
             get(call, name, digest, object)
         }
         Method::HEAD => {
@@ -51,12 +61,7 @@ pub async fn handle(call: &Call, name: &RepositoryName, digest: &Digest) -> Resu
 }
 
 fn get(call: &Call, name: &RepositoryName, digest: &Digest, object: Object) -> Result<Response, Fault> {
-    if is_unchanged(call, digest) {
-        let mut response = unchanged();
-        describe(call, &mut response, name, digest);
-        return Ok(response);
-    }
-    let mut response = partial(call, name, digest, object)?;
+    let mut response = partial(call, digest, object)?;
     let multipart = response.headers_mut().remove(header::CONTENT_TYPE);
     describe(call, &mut response, name, digest);
     if let Some(kind) = multipart {
@@ -65,12 +70,17 @@ fn get(call: &Call, name: &RepositoryName, digest: &Digest, object: Object) -> R
     Ok(response)
 }
 
-fn partial(call: &Call, name: &RepositoryName, digest: &Digest, object: Object) -> Result<Response, Fault> {
-    let size = object.meta.size;
-    // If-Range with anything but this very content asks for the whole; a weak tag never matches (RFC 9110, 13.1.5).
+/// The ranges that are asked for. If-Range with anything but this very content asks for the whole; a weak tag never matches
+/// (RFC 9110, 13.1.5).
+fn range<'a>(call: &'a Call, digest: &Digest) -> Option<&'a str> {
     let same = call.header(header::IF_RANGE).is_none_or(|tag| tag == etag(digest));
+    call.header(header::RANGE).filter(|_| same)
+}
+
+fn partial(call: &Call, digest: &Digest, object: Object) -> Result<Response, Fault> {
+    let size = object.meta.size;
     // Nothing of an empty blob can be left out.
-    let wanted = call.header(header::RANGE).filter(|_| same && size > 0);
+    let wanted = range(call, digest).filter(|_| size > 0);
     match wanted.map(|wanted| ByteRanges::resolve(wanted, size)) {
         Some(Ok(ranges)) => match ranges.as_slice() {
             [range] => {
@@ -80,7 +90,7 @@ fn partial(call: &Call, name: &RepositoryName, digest: &Digest, object: Object) 
                 response.headers_mut().extend(HeaderValue::try_from(value).ok().map(|v| (header::CONTENT_RANGE, v)));
                 Ok(response)
             }
-            several => Ok(ranges::multipart(call.server.registry(), name, digest, size, several)),
+            several => Ok(ranges::multipart(object, several)),
         },
         Some(Err(RangeError::Unsatisfiable)) => Err(Fault::new(
             StatusCode::RANGE_NOT_SATISFIABLE,

@@ -146,6 +146,10 @@ impl Fault {
                 let said = "the registry's storage does not answer; try again later";
                 (Self::unavailable(said), "the store does not answer")
             }
+            StoreError::Busy { .. } => {
+                let said = "the registry's storage is busy or does not answer; try again later";
+                (Self::unavailable(said), "the store is busy or does not answer")
+            }
             StoreError::Io { .. } | StoreError::Unsuitable { .. } => return None,
         };
         Some(fault.because(why, whole))

@@ -3,37 +3,24 @@
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
-use futures::{Stream, StreamExt as _, TryStreamExt as _};
+use futures::{Stream, StreamExt as _};
 
 use super::access_log::InPieces;
-use crate::oci::{ByteRange, Digest, RepositoryName};
-use crate::registry::Registry;
+use crate::oci::ByteRange;
+use crate::store::Object;
 
 /// What each part says of itself; the whole's type.
 const CONTENT_TYPE: &str = "application/octet-stream";
 
-/// A multipart answer over these ranges of a blob of `size` bytes. Each part is opened when it is its turn.
-pub fn multipart(
-    registry: &Registry,
-    name: &RepositoryName,
-    digest: &Digest,
-    size: u64,
-    ranges: &[ByteRange],
-) -> Response {
-    let boundary = crate::registry::nonce();
+/// A multipart answer over these ranges of an object. Each part is read when it is its turn.
+pub fn multipart(object: Object, ranges: &[ByteRange]) -> Response {
+    let (boundary, size) = (crate::registry::nonce(), object.meta.size);
     let heads: Vec<(String, ByteRange)> = ranges.iter().map(|range| (head(&boundary, *range, size), *range)).collect();
     let end = format!("\r\n--{boundary}--\r\n");
     let length = heads.iter().map(|(head, range)| head.len() as u64 + range.length()).sum::<u64>() + end.len() as u64;
-    let (registry, name, digest) = (registry.clone(), name.clone(), digest.clone());
-    let parts = futures::stream::iter(heads).then(move |(head, range)| {
-        let (registry, name, digest) = (registry.clone(), name.clone(), digest.clone());
-        async move {
-            let object = registry.open_blob(&name, &digest).await.map_err(std::io::Error::other)?;
-            let content = object.stream(range.start, range.length());
-            Ok::<_, std::io::Error>(text(head).chain(content))
-        }
-    });
-    let mut response = Response::new(Body::from_stream(parts.try_flatten().chain(text(end))));
+    let parts = futures::stream::iter(heads)
+        .flat_map(move |(head, range)| text(head).chain(object.part(range.start, range.length())));
+    let mut response = Response::new(Body::from_stream(parts.chain(text(end))));
     *response.status_mut() = StatusCode::PARTIAL_CONTENT;
     response.extensions_mut().insert(InPieces::default());
     let headers = response.headers_mut();

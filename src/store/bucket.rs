@@ -12,13 +12,16 @@
 //! the way lands much later than it was decided.
 
 mod copy;
+mod failures;
 mod keystone;
 mod late;
 mod list;
 mod probe;
 mod read;
+mod room;
 mod segments;
 mod services;
+mod shared_access;
 mod transport;
 mod write;
 
@@ -39,8 +42,10 @@ use super::{
     Abilities, Answer, Backend, Capacity, Child, Durability, Exclusive, Key, Meta, Object, Published, PutNew,
     StoreError, Writer,
 };
+use failures::{failed, found, is_refusal, text};
 use probe::Findings;
 pub(super) use read::Remote;
+use shared_access::SharedAccess;
 pub use transport::Requests;
 use transport::{Observed, Seen};
 
@@ -92,9 +97,20 @@ struct Inner {
     scratch: Key,
     seen: Arc<Seen>,
     patience: Patience,
-    redirect: bool,
+    redirects: Redirects,
+    room: room::Room,
     findings: ArcSwap<Findings>,
     turns: [Mutex<()>; LOCKS],
+}
+
+/// How clients are sent to the service for the bytes of blobs.
+enum Redirects {
+    /// They are not.
+    None,
+    /// By a URL that the library signs.
+    Signed,
+    /// By one that is signed here.
+    SharedAccess(SharedAccess),
 }
 
 impl std::fmt::Debug for Bucket {
@@ -120,8 +136,11 @@ impl Bucket {
         let seen = Arc::new(Seen::default());
         let transport = Observed::new(client, Arc::clone(&seen), keystone, matches!(service, Service::Swift(_)));
         let context = OperationContext::new().with_http_transport(HttpTransporter::new(transport));
-        let bucket = Self::over(operator.with_context(context), name, scratch, patience, service.redirect(), seen);
+        let redirects = redirects(service, secrets)
+            .map_err(|why| StoreError::Unsuitable { path: name.clone(), why: why.to_owned() })?;
+        let bucket = Self::over(operator.with_context(context), name, scratch, patience, redirects, seen);
         bucket.probe().await?;
+        bucket.require_redirects().await?;
         Ok(bucket)
     }
 
@@ -130,7 +149,7 @@ impl Bucket {
         name: String,
         scratch: Key,
         patience: Patience,
-        redirect: bool,
+        redirects: Redirects,
         seen: Arc<Seen>,
     ) -> Self {
         let Patience { request, retries, first_pause, longest_pause } = patience;
@@ -151,7 +170,8 @@ impl Bucket {
             scratch,
             seen,
             patience,
-            redirect,
+            redirects,
+            room: room::Room::default(),
             findings,
             turns: std::array::from_fn(|_| Mutex::new(())),
         };
@@ -161,6 +181,11 @@ impl Bucket {
     /// How many requests went out since the bucket was opened.
     pub fn requests(&self) -> Requests {
         self.inner.seen.requests()
+    }
+
+    /// Whether the service is known to refuse to create what exists, whatever was found of this bucket.
+    pub fn is_to_be_exclusive(&self) -> bool {
+        Findings::expected(&self.inner.once.info()).creates
     }
 
     fn capability(&self) -> Capability {
@@ -222,9 +247,13 @@ impl Bucket {
     }
 
     async fn meta(&self, key: &Key) -> Result<Option<Meta>, StoreError> {
+        Ok(self.stat(key).await?.map(|meta| to_meta(&meta)))
+    }
+
+    async fn stat(&self, key: &Key) -> Result<Option<opendal::Metadata>, StoreError> {
         let stat = found(self.inner.operator.stat(key.as_str()).await);
         let meta = stat.map_err(|error| failed("looking at", key, error))?;
-        Ok(meta.filter(|meta| !meta.is_dir()).map(|meta| to_meta(&meta)))
+        Ok(meta.filter(|meta| !meta.is_dir()))
     }
 
     /// The services answer a deletion of nothing like one of something.
@@ -257,56 +286,66 @@ impl Bucket {
             .ok_or_else(|| StoreError::io("reading the clock of", &key, io::ErrorKind::NotFound.into()))
     }
 
-    async fn presigned(&self, key: &Key) -> Result<Option<String>, StoreError> {
-        if !self.abilities().redirects {
-            return Ok(None);
+    /// Where clients are to be sent to the service, that can be done with the credentials that there are: they are not to
+    /// find out otherwise one by one.
+    async fn require_redirects(&self) -> Result<(), StoreError> {
+        let Inner { redirects, name, scratch, .. } = &*self.inner;
+        if matches!(redirects, Redirects::None) {
+            return Ok(());
         }
-        let signed = self.inner.operator.presign_read(key.as_str(), REDIRECT).await;
+        let why = match self.presigned(&scratch.join("redirect")).await {
+            Ok(Some(_)) => return Ok(()),
+            Ok(None) => "it needs headers of its own".to_owned(),
+            Err(error) => chain(&error),
+        };
+        let why = format!("with these credentials no URL can be signed ({why}): take others, or leave `redirect` out");
+        Err(StoreError::Unsuitable { path: name.clone(), why })
+    }
+
+    async fn presigned(&self, key: &Key) -> Result<Option<String>, StoreError> {
+        let signed = match &self.inner.redirects {
+            Redirects::None => return Ok(None),
+            Redirects::SharedAccess(access) => return Ok(access.url(key, REDIRECT)),
+            Redirects::Signed => self.inner.operator.presign_read(key.as_str(), REDIRECT).await,
+        };
         let signed = signed.map_err(|error| failed("signing a URL of", key, error))?;
-        // A client that is sent there sends no headers of ours.
-        Ok(signed.header().is_empty().then(|| signed.uri().to_string()))
+        // A client that is sent there sends no headers of ours. The host's name, which some sign, is in the URL; a date that
+        // COS's has beside it is not signed.
+        let ours = |name: &http::HeaderName| *name != http::header::HOST && *name != http::header::DATE;
+        let needs_none = !signed.header().keys().any(ours);
+        Ok(needs_none.then(|| signed.uri().to_string()))
     }
 }
 
-/// Whether the service said that the key exists.
-fn is_refusal(error: &opendal::Error) -> bool {
-    matches!(error.kind(), ErrorKind::ConditionNotMatch | ErrorKind::AlreadyExists)
+/// Azure's library hands on the signature that it was given, which lets whoever has it do what the registry may.
+fn redirects(service: &Service, secrets: &Secrets) -> Result<Redirects, &'static str> {
+    match service {
+        _ if !service.redirect() => Ok(Redirects::None),
+        Service::Azure(azure) => match &secrets.account_key {
+            Some(key) => {
+                Ok(Redirects::SharedAccess(SharedAccess::new(azure, &services::azure_endpoint(azure), key.clone())))
+            }
+            None => Err(
+                "`azure.redirect` needs the account's key (`accountKey`), which URLs of one blob are signed with; the \
+                registry's own `sasToken` is not handed to clients: give the key, or leave `redirect` out",
+            ),
+        },
+        Service::S3(_) | Service::Gcs(_) | Service::Swift(_) | Service::Oss(_) | Service::Cos(_) | Service::Obs(_) => {
+            Ok(Redirects::Signed)
+        }
+    }
 }
 
-/// `NotFound` is an answer.
-fn found<T>(result: opendal::Result<T>) -> opendal::Result<Option<T>> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::IsADirectory) => Ok(None),
-        Err(error) => Err(error),
-    }
+/// An error with its sources.
+fn chain(error: &dyn std::error::Error) -> String {
+    let sources = std::iter::successors(Some(error), |error| error.source());
+    sources.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 fn to_meta(meta: &opendal::Metadata) -> Meta {
     // A service that dates nothing has no young objects.
     let modified = meta.last_modified().map_or(SystemTime::UNIX_EPOCH, SystemTime::from);
     Meta { size: meta.content_length(), modified }
-}
-
-/// What the library says, without the request's URL and headers: they may hold a signature.
-fn text(error: &opendal::Error) -> String {
-    let mut source = String::new();
-    let mut next = std::error::Error::source(error);
-    while let Some(error) = next {
-        source.push_str(": ");
-        source.push_str(&error.to_string());
-        next = error.source();
-    }
-    format!("{}: {}{source}", error.kind(), error.message())
-}
-
-fn failed(doing: &'static str, key: impl std::fmt::Display, error: opendal::Error) -> StoreError {
-    let kind = match error.kind() {
-        ErrorKind::NotFound => io::ErrorKind::NotFound,
-        ErrorKind::PermissionDenied => io::ErrorKind::PermissionDenied,
-        _ => io::ErrorKind::Other,
-    };
-    StoreError::io(doing, key, io::Error::new(kind, text(&error)))
 }
 
 impl Backend for Bucket {
@@ -320,6 +359,10 @@ impl Backend for Bucket {
 
     fn open<'a>(&'a self, key: &'a Key) -> Answer<'a, Option<Object>> {
         Box::pin(self.open_object(key))
+    }
+
+    fn open_in_part<'a>(&'a self, key: &'a Key) -> Answer<'a, Option<Object>> {
+        Box::pin(self.look_at_object(key))
     }
 
     fn head<'a>(&'a self, key: &'a Key) -> Answer<'a, Option<Meta>> {
@@ -367,7 +410,7 @@ impl Backend for Bucket {
         let findings = self.inner.findings.load();
         let exclusive = if findings.creates { Exclusive::Yes } else { Exclusive::No(findings.why.clone()) };
         let least_chunk = self.capability().write_multi_min_size.and_then(|size| u64::try_from(size).ok());
-        let redirects = self.inner.redirect && self.capability().presign_read;
+        let redirects = !matches!(self.inner.redirects, Redirects::None);
         Abilities { exclusive, least_chunk, redirects, seen_is_durable: true }
     }
 
@@ -385,7 +428,7 @@ mod tests {
         let operator = Operator::new(opendal::services::Memory::default()).unwrap();
         let scratch = Key::of("tmp".into());
         let bucket =
-            Bucket::over(operator, "memory".into(), scratch, Patience::default(), false, Arc::new(Seen::default()));
+            Bucket::over(operator, "memory".into(), scratch, Patience::default(), Redirects::None, Arc::default());
         bucket.probe().await.unwrap();
         bucket
     }

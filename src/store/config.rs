@@ -312,7 +312,8 @@ pub struct Azure {
     pub credentials: Credentials,
     /// Certificates (PEM) that are believed beside the public authorities.
     pub ca_file: Option<PathBuf>,
-    /// Send clients to the service for the bytes of blobs. Only with a shared access signature.
+    /// Send clients to the service for the bytes of blobs. Only with the account's key, which URLs of one blob are
+    /// signed with.
     #[serde(default)]
     pub redirect: bool,
 }

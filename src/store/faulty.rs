@@ -73,6 +73,10 @@ impl Backend for FaultyStore {
         self.ask(Operation::Open, key, Box::pin(async move { self.inner.open(key).await }))
     }
 
+    fn open_in_part<'a>(&'a self, key: &'a Key) -> Answer<'a, Option<Object>> {
+        self.ask(Operation::Open, key, Box::pin(async move { self.inner.open_in_part(key).await }))
+    }
+
     fn head<'a>(&'a self, key: &'a Key) -> Answer<'a, Option<Meta>> {
         self.ask(Operation::Head, key, Box::pin(async move { self.inner.head(key).await }))
     }

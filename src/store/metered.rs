@@ -99,6 +99,7 @@ impl Figures {
             Err(StoreError::Full { .. }) => of.full.inc(),
             Err(
                 StoreError::ReadOnly { .. }
+                | StoreError::Busy { .. }
                 | StoreError::Silent { .. }
                 | StoreError::Io { .. }
                 | StoreError::Unsuitable { .. },
@@ -165,6 +166,10 @@ impl Backend for MeteredStore {
 
     fn open<'a>(&'a self, key: &'a Key) -> Answer<'a, Option<Object>> {
         self.timed(Operation::Open, |inner| inner.open(key))
+    }
+
+    fn open_in_part<'a>(&'a self, key: &'a Key) -> Answer<'a, Option<Object>> {
+        self.timed(Operation::Open, |inner| inner.open_in_part(key))
     }
 
     fn head<'a>(&'a self, key: &'a Key) -> Answer<'a, Option<Meta>> {

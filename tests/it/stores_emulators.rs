@@ -97,8 +97,8 @@ async fn long_listings_are_paged(bucket: &Bucket) {
     assert_eq!(listed, names);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_emulator_of_google_cloud_storage() {
+/// fake-gcs-server with a bucket, and how it is reached.
+pub async fn google() -> (Emulator, Service, Secrets) {
     let emulator = Emulator::start(|port, home| {
         let bucket = home.path().join("images");
         std::fs::create_dir_all(bucket).unwrap();
@@ -116,12 +116,18 @@ async fn an_emulator_of_google_cloud_storage() {
         ca_file: None,
         redirect: false,
     });
-    // Not in parts: the emulator does not know the XML API's multipart uploads.
-    check(service, Secrets { token: Some("for-tests".into()), ..Secrets::default() }, 7_000_000).await;
+    (emulator, service, Secrets { token: Some("for-tests".into()), ..Secrets::default() })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_emulator_of_azure_blob_storage() {
+async fn an_emulator_of_google_cloud_storage() {
+    let (_emulator, service, secrets) = google().await;
+    // Not in parts: the emulator does not know the XML API's multipart uploads.
+    check(service, secrets, 7_000_000).await;
+}
+
+/// Azurite with a container, and how it is reached.
+pub async fn azure() -> (Emulator, Service, Secrets) {
     let emulator = Emulator::start(|port, _| {
         let mut command = Command::new(program("emulators", "azurite"));
         command.args(["--blobHost", "127.0.0.1", "--blobPort", &port.to_string()]);
@@ -141,12 +147,43 @@ async fn an_emulator_of_azure_blob_storage() {
         ca_file: None,
         redirect: false,
     });
-    check(
-        service,
-        Secrets { account_key: Some(STANDARD.encode(ACCOUNT_KEY).into()), ..Secrets::default() },
-        20_000_000,
-    )
-    .await;
+    let secrets = Secrets { account_key: Some(STANDARD.encode(ACCOUNT_KEY).into()), ..Secrets::default() };
+    (emulator, service, secrets)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_emulator_of_azure_blob_storage() {
+    let (_emulator, service, secrets) = azure().await;
+    check(service.clone(), secrets.clone(), 20_000_000).await;
+    clients_may_read_one_blob(service, &secrets).await;
+}
+
+/// Where they are sent to, and nothing else.
+async fn clients_may_read_one_blob(service: Service, secrets: &Secrets) {
+    let Service::Azure(azure) = service else { panic!("{service:?}") };
+    let service = Service::Azure(Azure { redirect: true, ..azure });
+    let bucket = Bucket::open(&service, secrets, client(), key("tmp"), patience()).await.unwrap();
+    let name = key("data/redirected");
+    bucket.put_new(&name, "content".into(), Durability::Durable).await.unwrap();
+    bucket.put_new(&key("data/other"), "content".into(), Durability::Durable).await.unwrap();
+    let url = bucket.redirect(&name).await.unwrap().unwrap();
+    assert!(!url.contains(&STANDARD.encode(ACCOUNT_KEY)));
+    assert_eq!(client().get(&url).send().await.unwrap().text().await.unwrap(), "content");
+    let (path, query) = url.split_once('?').unwrap();
+    let container = path.strip_suffix("/city/data/redirected").unwrap();
+    let refused = [
+        client().delete(&url),
+        client().put(&url).header("x-ms-blob-type", "BlockBlob").body("other"),
+        client().get(format!("{container}/city/data/other?{query}")),
+        client().get(format!("{container}?restype=container&comp=list&{query}")),
+        client().get(path),
+    ];
+    for request in refused {
+        let asked = format!("{request:?}");
+        let status = request.send().await.unwrap().status().as_u16();
+        assert!([401, 403, 404].contains(&status), "{status}: {asked}");
+    }
+    assert_eq!(bucket.read(&name).await.unwrap().unwrap(), "content");
 }
 
 /// Signed with the account's key ("Authorize with Shared Key" of the REST reference): nothing of ours makes containers.

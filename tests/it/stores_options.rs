@@ -121,6 +121,12 @@ async fn clients_are_redirected_for_the_bytes_of_blobs_only() {
     let url = header("location");
     assert!(url.starts_with(&server.url), "{url}");
     assert_eq!(client().get(url).send().await.unwrap().text().await.unwrap(), "content");
+    let has_it = |who: &'static str| {
+        let request = client().get(format!("{}{path}", fixture.url)).basic_auth(who, Some(who));
+        request.header("if-none-match", format!("\"{}\"", Digest::sha256(b"content"))).send()
+    };
+    assert_eq!(has_it("root").await.unwrap().status(), 304);
+    assert_eq!(has_it("stranger").await.unwrap().status(), 403);
     assert_eq!(ask("root", Method::HEAD, &path).await.status(), 200);
     assert_eq!(ask("", Method::GET, &path).await.status(), 401);
     assert_eq!(ask("stranger", Method::GET, &path).await.status(), 403);

@@ -163,6 +163,76 @@ async fn nothing_that_was_promised_is_lost_in_a_bucket_that_fails_now_and_then()
     check(&replica, &promised).await;
 }
 
+/// What a bucket says, a client is told.
+#[tokio::test]
+async fn a_bucket_that_is_busy_or_full_is_not_the_registrys_defect() {
+    static LONG: [u8; 100_000] = [7; 100_000];
+    let server = S3Server::start().await;
+    let proxy = server.proxy().await;
+    let fixture = Fixture::over(Arc::new(open(&proxy.url).await)).await;
+    let digest = fixture.push_blob("team/app", &LONG).await;
+    let push = async || {
+        let path = format!("/v2/team/app/blobs/uploads/?digest={}", Digest::sha256(b"other"));
+        let answer = fixture.request("root", Method::POST, &path).body("other").send().await.unwrap();
+        let wait = answer.headers().contains_key("retry-after");
+        (answer.status().as_u16(), wait, answer.json::<Value>().await.unwrap()["errors"][0]["code"].clone())
+    };
+    for (status, code) in [(503, "SlowDown"), (500, "InternalError"), (429, "TooManyRequests")] {
+        proxy.plan(move |head| if head.method == Method::PUT { Fault::Refuse(status, code) } else { Fault::None });
+        assert_eq!(push().await, (503, true, "UNAVAILABLE".into()), "{status} {code}");
+        proxy.plan(move |_| Fault::Refuse(status, code));
+        let answer = fixture.get("root", &format!("/v2/team/app/blobs/{digest}")).await;
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{status} {code}");
+        assert!(answer.headers().contains_key("retry-after"));
+    }
+    for (status, code) in [(507, "XMinioStorageFull"), (403, "QuotaExceeded"), (507, "SomethingElse")] {
+        proxy.plan(move |head| if head.method == Method::PUT { Fault::Refuse(status, code) } else { Fault::None });
+        assert_eq!(push().await, (507, false, "UNAVAILABLE".into()), "{status} {code}");
+    }
+    proxy.calm();
+    assert_eq!(fixture.push_blob("team/app", b"other").await, Digest::sha256(b"other"));
+}
+
+#[tokio::test]
+async fn less_than_a_whole_blob_costs_less() {
+    let server = S3Server::start().await;
+    let bucket = open(&server.url).await;
+    let fixture = Fixture::unwatched_over(Arc::new(bucket.clone())).await;
+    let content: Vec<u8> = (0..3_000_000_u32).map(|at| u8::try_from(at / 7 % 251).unwrap()).collect();
+    let content: &'static [u8] = content.leak();
+    let digest = fixture.push_blob("team/app", content).await;
+    let path = format!("/v2/team/app/blobs/{digest}");
+    let ask = async |name: &str, value: String| {
+        let answer = fixture.request("root", Method::GET, &path).header(name, value).send().await.unwrap();
+        (answer.status().as_u16(), answer.bytes().await.unwrap())
+    };
+    let mut answers = Vec::new();
+    let several: Vec<String> = (0..32).map(|n| format!("{}-{}", n * 1_000, n * 1_000 + 9)).collect();
+    ask("accept", "*/*".to_owned()).await;
+    // Each looks for a later version of the link too, which was read before.
+    for (name, value, status, (head, read)) in [
+        ("range", "bytes=1000000-1000009".to_owned(), 206, (2, 1)),
+        ("range", "bytes=0-9".to_owned(), 206, (2, 1)),
+        ("range", "bytes=-10".to_owned(), 206, (2, 1)),
+        ("range", format!("bytes={}", several.join(",")), 206, (2, 32)),
+        ("range", "bytes=3000000-".to_owned(), 416, (2, 0)),
+        ("if-none-match", format!("\"{digest}\""), 304, (2, 0)),
+        ("accept", "*/*".to_owned(), 200, (1, 1)),
+    ] {
+        fixture.server.poll_documents().await.unwrap();
+        let mut answer = None;
+        let cost = cost(&bucket, async { answer = Some(ask(name, value.clone()).await) }).await;
+        let (answered, bytes) = answer.unwrap();
+        assert_eq!(answered, status, "{value}");
+        assert_eq!((cost.head, cost.read, cost.total()), (head, read, head + read), "{value}: {cost:?}");
+        answers.push(bytes);
+    }
+    assert_eq!(answers[0], content[1_000_000..1_000_010]);
+    assert_eq!(answers[2], content[content.len() - 10..]);
+    assert!(answers[3].windows(10).any(|window| window == &content[31_000..31_010]));
+    assert!(answers[6] == content);
+}
+
 /// Budgets: what a request of a client costs in the bucket. Cheaper is welcome; dearer is to be a decision.
 async fn cost(bucket: &regatta::store::bucket::Bucket, request: impl Future<Output = ()>) -> Requests {
     let before = bucket.requests();

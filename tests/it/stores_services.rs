@@ -300,6 +300,51 @@ async fn a_deletion_that_failed_after_its_200_is_made_again() {
     assert_eq!(fake.left(), before);
 }
 
+/// What OSS is told of how objects are encrypted, whatever makes them; and where it looks for the bucket.
+#[tokio::test]
+async fn alibaba_oss_is_told_how_to_encrypt_and_where_the_bucket_is() {
+    use regatta::store::config::Encryption;
+
+    let oss = |configure: &dyn Fn(Oss) -> Oss| match service(Dialect::Oss) {
+        Service::Oss(it) => Service::Oss(configure(it)),
+        other => panic!("{other:?}"),
+    };
+    for (encryption, algorithm, id) in [
+        (Encryption::Aes256, "AES256", ""),
+        (Encryption::Kms { key: None }, "KMS", ""),
+        (Encryption::Kms { key: Some("key-2".into()) }, "KMS", "key-2"),
+    ] {
+        let fake = Fake::start(Dialect::Oss).await;
+        let service = oss(&|it| Oss { encryption: Some(encryption.clone()), ..it });
+        let key = |text: &str| Key::new(text).unwrap();
+        let bucket = Bucket::open(&service, &secrets(), fake.client(), key("tmp"), patience()).await.unwrap();
+        fake.asked();
+        bucket.put_new(&key("small"), "value".into(), Durability::Durable).await.unwrap();
+        let mut writer = bucket.temporary(&key("tmp/large")).await.unwrap();
+        writer.write(vec![7; 20_000_000].into()).await.unwrap();
+        writer.finish(Durability::Durable).await.unwrap();
+        bucket.publish(&key("small"), &key("data/small"), Durability::Durable).await.unwrap();
+        let makes = |asked: &&Asked| match asked.method.as_str() {
+            "PUT" => !asked.query.contains_key("uploadId"),
+            "POST" => asked.query.contains_key("uploads"),
+            _ => false,
+        };
+        let asked = fake.asked();
+        let made: Vec<&Asked> = asked.iter().filter(makes).collect();
+        assert!(made.len() >= 3, "{asked:?}");
+        for asked in made {
+            assert_eq!(asked.header("x-oss-server-side-encryption"), algorithm, "{asked:?}");
+            assert_eq!(asked.header("x-oss-server-side-encryption-key-id"), id, "{asked:?}");
+        }
+    }
+    let fake = Fake::start(Dialect::Oss).await;
+    // A name that the fake has; it knows the other style only, and what it is asked first is of interest here.
+    let service = oss(&|it| Oss { path_style: true, endpoint: "http://images.oss.example.test".into(), ..it });
+    let _ = Bucket::open(&service, &secrets(), fake.client(), Key::new("tmp").unwrap(), patience()).await;
+    let first = fake.asked()[0].line();
+    assert!(first.starts_with("PUT images.oss.example.test/images/city/tmp/"), "{first}");
+}
+
 /// As OSS and COS do in buckets with versions.
 #[tokio::test]
 async fn services_that_forget_the_condition_are_found_out() {
@@ -310,4 +355,57 @@ async fn services_that_forget_the_condition_are_found_out() {
         assert!(matches!(bucket.abilities().exclusive, Exclusive::No(_)), "{dialect:?}");
         suite::run(&(Arc::new(bucket) as Store)).await;
     }
+}
+
+/// What a client is sent to is one object's URL, for a while, and says nothing that the registry was given.
+#[tokio::test]
+async fn clients_are_sent_to_one_object_and_are_given_no_secret() {
+    for (dialect, place, ends) in [
+        (Dialect::Oss, "images.oss.example.test/city/data/a%20b", "&Expires="),
+        (Dialect::Cos, "images.cos.example.test/city/data/a%20b", "q-sign-time="),
+        (Dialect::Obs, "images.example.test/city/data/a%20b", "&Expires="),
+        (Dialect::Azure, "account.blob.example.test/images/city/data/a%20b", "&sp=r&se="),
+    ] {
+        let fake = Fake::start(dialect).await;
+        let bucket = open_redirecting(&fake, dialect, &secrets_of(dialect)).await.unwrap();
+        fake.asked();
+        let url = bucket.redirect(&Key::new("data/a b").unwrap()).await.unwrap().unwrap();
+        assert_eq!(fake.asked().len(), 0, "{dialect:?}: signed here");
+        let (path, query) = url.split_once('?').unwrap();
+        assert!(path.ends_with(place), "{dialect:?}: {url}");
+        assert!(format!("&{query}").contains(ends), "{dialect:?}: {url}");
+        for secret in ["canary", "Y2FuYXJ5", "BEGIN"] {
+            assert!(!url.contains(secret), "{dialect:?}: {url}");
+        }
+    }
+}
+
+/// Its library hands on the signature that it was given, by which anybody could list and delete.
+#[tokio::test]
+async fn no_client_is_sent_away_where_that_needs_more_than_there_is() {
+    let with_sas = Secrets { sas_token: Some("sv=2021&sp=rwdl&sig=canary-secret".into()), ..Secrets::default() };
+    let with_token = Secrets { token: Some("canary-secret".into()), ..Secrets::default() };
+    for (dialect, secrets, expected) in
+        [(Dialect::Azure, with_sas, "azure.redirect"), (Dialect::Gcs, with_token, "`redirect`")]
+    {
+        let fake = Fake::start(dialect).await;
+        let error = open_redirecting(&fake, dialect, &secrets).await.unwrap_err().to_string();
+        assert!(error.contains(expected) && !error.contains("canary"), "{error}");
+    }
+}
+
+async fn open_redirecting(
+    fake: &Fake,
+    dialect: Dialect,
+    secrets: &Secrets,
+) -> Result<Bucket, regatta::store::StoreError> {
+    let service = match service(dialect) {
+        Service::Gcs(it) => Service::Gcs(Gcs { redirect: true, ..it }),
+        Service::Azure(it) => Service::Azure(Azure { redirect: true, ..it }),
+        Service::Oss(it) => Service::Oss(Oss { redirect: true, ..it }),
+        Service::Cos(it) => Service::Cos(Cos { redirect: true, ..it }),
+        Service::Obs(it) => Service::Obs(Obs { redirect: true, ..it }),
+        other @ (Service::S3(_) | Service::Swift(_)) => panic!("{other:?}"),
+    };
+    Bucket::open(&service, secrets, fake.client(), Key::new("tmp").unwrap(), patience()).await
 }

@@ -51,17 +51,31 @@ pub struct S3Server {
 
 impl S3Server {
     pub async fn start() -> Self {
+        Self::start_with("http", |_| {}).await
+    }
+
+    /// Over TLS, with a certificate that no public authority signed.
+    pub async fn over_tls(certificate: &Path, key: &Path) -> Self {
+        let arguments = |command: &mut Command| {
+            command.arg("--cert").arg(certificate).arg("--key").arg(key);
+        };
+        Self::start_with("https", arguments).await
+    }
+
+    async fn start_with(scheme: &str, arguments: impl Fn(&mut Command)) -> Self {
         like_main();
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir(root.path().join(BUCKET)).unwrap();
         let (process, [port]) = Program::at_free_ports(|[port]| {
             let mut command = Command::new(program("versitygw", "versitygw"));
-            command.args(["--quiet", "--port", &format!("127.0.0.1:{port}"), "posix"]).arg(root.path());
+            command.args(["--quiet", "--port", &format!("127.0.0.1:{port}")]);
+            arguments(&mut command);
+            command.arg("posix").arg(root.path());
             command.env("ROOT_ACCESS_KEY", ACCESS_KEY).env("ROOT_SECRET_KEY", SECRET_KEY);
             command
         })
         .await;
-        Self { url: format!("http://127.0.0.1:{port}"), root, _process: process }
+        Self { url: format!("{scheme}://127.0.0.1:{port}"), root, _process: process }
     }
 
     /// Where an object lies on the disk.

@@ -52,8 +52,8 @@ pub(super) fn documented(code: ErrorCode) -> (&'static [u16], &'static str) {
         ),
         ErrorCode::Unavailable => (
             &[503, 507],
-            "a collection holds the store read-only, its volume has become read-only or takes no writes (writes only), it does \
-             not answer, or could not be looked at for 30 s (503: `Retry-After`); it is full (507: writes only)",
+            "a collection holds the store read-only, its volume has become read-only or takes no writes (writes only), it is \
+             busy or does not answer, or could not be looked at for 30 s (503: `Retry-After`); it is full (507: writes only)",
         ),
         ErrorCode::Unknown => (
             &[500],

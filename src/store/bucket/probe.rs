@@ -87,7 +87,7 @@ impl Bucket {
             probe.clear().await;
             match found {
                 // A service that is busy says so more often than it is tried in this way.
-                Err(StoreError::Io { .. }) if round < ROUNDS => self.pause(round).await,
+                Err(StoreError::Busy { .. } | StoreError::Io { .. }) if round < ROUNDS => self.pause(round).await,
                 Ok(_) | Err(_) => break found?,
             }
             round += 1;

@@ -1,5 +1,5 @@
 //! Objects, streamed. Opening one begins to read it from its start: mostly that is all that is wanted, and it costs one
-//! request.
+//! request. Who says that he wants less has its size by a look, and each part by a request of its own.
 
 use std::io;
 
@@ -8,7 +8,8 @@ use futures::stream::{BoxStream, StreamExt as _};
 use opendal::options::ReaderOptions;
 use opendal::{ErrorKind, FuturesBytesStream};
 
-use super::{Bucket, failed, to_meta};
+use super::failures::{failed, found, to_io};
+use super::{Bucket, to_meta};
 use crate::store::{Content, Key, Object, StoreError};
 
 /// An object that is being read.
@@ -16,7 +17,8 @@ pub struct Remote {
     bucket: Bucket,
     key: Key,
     etag: Option<String>,
-    from_start: FuturesBytesStream,
+    /// Where it is being read already.
+    from_start: Option<FuturesBytesStream>,
 }
 
 impl std::fmt::Debug for Remote {
@@ -33,30 +35,38 @@ impl Bucket {
             let meta = from_start.metadata().await?;
             Ok((from_start, meta))
         };
-        let (from_start, meta) = match open.await {
-            Ok(opened) => opened,
-            Err(error) => return super::found::<Object>(Err(error)).map_err(|error| failed("opening", key, error)),
-        };
+        let opened = found(open.await).map_err(|error| failed("opening", key, error))?;
+        Ok(opened.map(|(from_start, meta)| self.object(key, &meta, Some(from_start))))
+    }
+
+    /// One of which nothing is read yet.
+    pub(super) async fn look_at_object(&self, key: &Key) -> Result<Option<Object>, StoreError> {
+        Ok(self.stat(key).await?.map(|meta| self.object(key, &meta, None)))
+    }
+
+    fn object(&self, key: &Key, meta: &opendal::Metadata, from_start: Option<FuturesBytesStream>) -> Object {
         let etag = meta.etag().map(str::to_owned);
         let remote = Remote { bucket: self.clone(), key: key.clone(), etag, from_start };
-        Ok(Some(Object { meta: to_meta(&meta), content: Content::Remote(Box::new(remote)) }))
+        Object { meta: to_meta(meta), content: Content::Remote(Box::new(remote)) }
     }
 }
 
 impl Remote {
     /// The bytes `start .. start + length`: exactly these, or an error.
     pub(in crate::store) fn stream(self, start: u64, length: u64) -> BoxStream<'static, io::Result<Bytes>> {
+        match self.from_start {
+            Some(from_start) if start == 0 && length > 0 => exactly(from_start.boxed(), length),
+            Some(_) | None => Self { from_start: None, ..self }.part(start, length),
+        }
+    }
+
+    /// The same, by a request of its own, which is sent when the stream is read.
+    pub(in crate::store) fn part(&self, start: u64, length: u64) -> BoxStream<'static, io::Result<Bytes>> {
         if length == 0 {
             return futures::stream::empty().boxed();
         }
-        if start == 0 {
-            return exactly(self.from_start.boxed(), length);
-        }
-        let ranged = async move {
-            let Self { bucket, key, etag, from_start } = self;
-            drop(from_start);
-            bucket.open_range(&key, etag, start, length).await
-        };
+        let (bucket, key, etag) = (self.bucket.clone(), self.key.clone(), self.etag.clone());
+        let ranged = async move { bucket.open_range(&key, etag, start, length).await };
         exactly(futures::stream::once(ranged).flat_map(flatten).boxed(), length)
     }
 }
@@ -91,7 +101,7 @@ impl Bucket {
         };
         let (stream, meta) = open.await.map_err(|error: opendal::Error| match error.kind() {
             ErrorKind::NotFound | ErrorKind::ConditionNotMatch => io::Error::from(io::ErrorKind::NotFound),
-            _ => io::Error::other(super::text(&error)),
+            _ => to_io(&error),
         })?;
         if is_swift && meta.etag() != etag.as_deref() {
             return Err(io::ErrorKind::NotFound.into());

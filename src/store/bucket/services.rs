@@ -80,8 +80,13 @@ fn gcs(it: &Gcs, secrets: &Secrets) -> Result<Operator> {
     Operator::new(builder)
 }
 
+/// Microsoft's, where no other is given.
+pub(super) fn azure_endpoint(it: &Azure) -> String {
+    it.endpoint.clone().unwrap_or_else(|| format!("https://{}.blob.core.windows.net", it.account))
+}
+
 fn azure(it: &Azure, secrets: &Secrets) -> Result<Operator> {
-    let endpoint = it.endpoint.clone().unwrap_or_else(|| format!("https://{}.blob.core.windows.net", it.account));
+    let endpoint = azure_endpoint(it);
     let mut builder = services::Azblob::default()
         .container(&it.container)
         .root(&it.prefix)

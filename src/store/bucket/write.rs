@@ -1,40 +1,135 @@
-//! Temporary objects: one request where they are small, in parts where they are large.
+//! Temporary objects: one request where they are small, in parts where they are large. While a part is sent the next one
+//! is filled, where there is room for it.
 
 use bytes::Bytes;
 use opendal::options::WriteOptions;
+use tokio::task::JoinHandle;
 
+use super::room::{Taken, piece};
 use super::{Bucket, failed};
 use crate::store::{Answer, Durability, Key, StoreError, Writer};
 
 /// How large a part is. There are at most 10,000 of them: a blob has at most 78 GiB.
 pub(super) const PART: usize = 8 * 1024 * 1024;
 
-/// How many parts are on their way at once.
-const AT_ONCE: usize = 2;
-
 /// Takes the bytes of one.
 pub(super) struct BucketWriter {
     bucket: Bucket,
     key: Key,
     size: u64,
-    /// None when it is closed or has failed.
-    writer: Option<opendal::Writer>,
+    sender: Sender,
+    /// What there is of the next part.
+    part: Vec<Bytes>,
+    filled: usize,
+    /// Parts that were handed on.
+    sent: usize,
+    room: Taken,
+}
+
+/// What puts the parts in their place.
+enum Sender {
+    Idle(opendal::Writer),
+    /// A part is on its way, while the next one is filled.
+    Busy(JoinHandle<(opendal::Writer, opendal::Result<()>)>),
+    /// It is closed or has failed.
+    Over,
 }
 
 impl Bucket {
     pub(super) async fn writer(&self, key: &Key) -> Result<BucketWriter, StoreError> {
-        let options = WriteOptions { chunk: Some(PART), concurrent: AT_ONCE, ..WriteOptions::default() };
-        let opened = self.inner.operator.writer_options(key.as_str(), options).await;
+        // Parts are made here: what the library would hold of them nobody could count.
+        let opened = self.inner.operator.writer_options(key.as_str(), WriteOptions::default()).await;
         let writer = opened.map_err(|error| failed("creating", key, error))?;
-        Ok(BucketWriter { bucket: self.clone(), key: key.clone(), size: 0, writer: Some(writer) })
+        let (part, room) = Default::default();
+        let (bucket, key, sender) = (self.clone(), key.clone(), Sender::Idle(writer));
+        Ok(BucketWriter { bucket, key, size: 0, sender, part, filled: 0, sent: 0, room })
+    }
+}
+
+impl Sender {
+    /// Waits for what is on its way.
+    async fn rest(&mut self) -> opendal::Result<()> {
+        let Self::Busy(task) = self else { return Ok(()) };
+        let joined = task.await;
+        let (writer, sent) = joined.map_err(|error| {
+            *self = Self::Over;
+            opendal::Error::new(opendal::ErrorKind::Unexpected, "a part's task ended").set_source(error)
+        })?;
+        *self = Self::Idle(writer);
+        sent
+    }
+
+    fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::Over)
+    }
+
+    async fn abort(mut self) -> opendal::Result<()> {
+        // Whatever became of the part.
+        let _ = self.rest().await;
+        match self {
+            Self::Idle(mut writer) => writer.abort().await,
+            Self::Busy(_) | Self::Over => Ok(()),
+        }
     }
 }
 
 impl BucketWriter {
-    async fn append(&mut self, bytes: Bytes) -> Result<(), StoreError> {
+    async fn append(&mut self, mut bytes: Bytes) -> Result<(), StoreError> {
+        if matches!(self.sender, Sender::Over) {
+            return Err(self.over());
+        }
         self.size += bytes.len() as u64;
-        let Some(writer) = &mut self.writer else { return Err(self.over()) };
-        let Err(error) = writer.write(bytes).await else { return Ok(()) };
+        while !bytes.is_empty() {
+            let piece = bytes.split_to(piece(self.filled, bytes.len()));
+            self.reserve(self.filled + piece.len()).await?;
+            self.filled += piece.len();
+            self.part.push(piece);
+            if self.filled == PART {
+                self.send().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for room for so much of the part that is being filled.
+    async fn reserve(&mut self, filled: usize) -> Result<(), StoreError> {
+        let room = &self.bucket.inner.room;
+        if self.sent == 0 {
+            self.room.reserve_first(room, filled).await;
+            return Ok(());
+        }
+        if matches!(self.sender, Sender::Busy(_)) {
+            if self.room.reserve_ahead(room) {
+                return Ok(());
+            }
+            self.rest().await?;
+        }
+        self.room.reserve_next(&self.bucket.inner.room).await;
+        Ok(())
+    }
+
+    /// Hands the part on that is full. The library keeps the first one back, and each later one until the next.
+    async fn send(&mut self) -> Result<(), StoreError> {
+        self.rest().await?;
+        let part: opendal::Buffer = std::mem::take(&mut self.part).into();
+        self.filled = 0;
+        self.sent += 1;
+        let Sender::Idle(mut writer) = self.sender.take() else { return Err(self.over()) };
+        self.sender = Sender::Busy(tokio::spawn(async move {
+            let sent = writer.write(part).await;
+            (writer, sent)
+        }));
+        Ok(())
+    }
+
+    /// Waits for what is on its way.
+    async fn rest(&mut self) -> Result<(), StoreError> {
+        if !matches!(self.sender, Sender::Busy(_)) {
+            return Ok(());
+        }
+        let rested = self.sender.rest().await;
+        self.room.sent();
+        let Err(error) = rested else { return Ok(()) };
         self.give_up().await;
         Err(failed("writing", &self.key, error))
     }
@@ -45,15 +140,17 @@ impl BucketWriter {
 
     /// Parts that nobody puts together cost until the bucket's own rules remove them.
     async fn give_up(&mut self) {
-        if let Some(mut writer) = self.writer.take()
-            && let Err(error) = writer.abort().await
-        {
+        if let Err(error) = self.sender.take().abort().await {
             tracing::debug!(key = %self.key, error = %super::text(&error), "a multipart upload was left behind");
         }
     }
 
     async fn close(mut self) -> Result<u64, StoreError> {
-        let Some(writer) = &mut self.writer else { return Err(self.over()) };
+        if self.filled > 0 {
+            self.send().await?;
+        }
+        self.rest().await?;
+        let Sender::Idle(writer) = &mut self.sender else { return Err(self.over()) };
         if let Err(error) = writer.close().await {
             // Its answer may have been lost, and then putting the parts together a second time is refused.
             let landed = self.bucket.meta(&self.key).await?.is_some_and(|meta| meta.size == self.size);
@@ -62,7 +159,7 @@ impl BucketWriter {
                 return Err(failed("writing", &self.key, error));
             }
         }
-        self.writer = None;
+        self.sender = Sender::Over;
         Ok(self.size)
     }
 }
@@ -80,9 +177,12 @@ impl Writer for BucketWriter {
 impl Drop for BucketWriter {
     /// A request that was given up in the middle has no one else to clear up after it.
     fn drop(&mut self) {
-        if let (Some(mut writer), Ok(runtime)) = (self.writer.take(), tokio::runtime::Handle::try_current()) {
+        let (sender, room) = (self.sender.take(), std::mem::take(&mut self.room));
+        let is_open = !matches!(sender, Sender::Over);
+        if let (true, Ok(runtime)) = (is_open, tokio::runtime::Handle::try_current()) {
             runtime.spawn(async move {
-                let _ = writer.abort().await;
+                let _ = sender.abort().await;
+                drop(room);
             });
         }
     }
