@@ -94,9 +94,9 @@ async fn bytes_in_place_that_cannot_be_synced_are_replaced_by_who_pushes_them_ag
     let other = Node::start(scene.path()).await;
     let data = format!("{}/data", Digest::sha256(BLOB).hex());
     scene.fail(failing(&data, Errno::EIO));
-    assert_eq!(PUSH.send(&other).await, Some(StatusCode::INTERNAL_SERVER_ERROR));
+    assert_eq!(MANIFEST.send(&other).await, Some(StatusCode::INTERNAL_SERVER_ERROR));
     scene.fail(Faults::default());
-    // Whoever needs no more than that they are there is refused as before: nobody knows whether they are on disk.
+    // Nobody knows whether they are on disk.
     assert_eq!(MANIFEST.send(&other).await, Some(StatusCode::INTERNAL_SERVER_ERROR));
     scene.act(&other, &PUSH).await;
     scene.act(&other, &MANIFEST).await;

@@ -47,9 +47,14 @@ impl DurableEntries {
         }
     }
 
-    /// This entry was put on disk.
+    /// This entry was put on disk; of a file whose sync failed that says nothing.
     pub(super) fn remember(&self, path: PathBuf, meta: &Metadata) {
-        self.suspect.lock().unwrap_or_else(PoisonError::into_inner).remove(&path);
+        let mut suspect = self.suspect.lock().unwrap_or_else(PoisonError::into_inner);
+        if suspect.get(&path) == Some(&identity(meta)) {
+            return;
+        }
+        suspect.remove(&path);
+        drop(suspect);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= REMEMBERED {
             known.clear();
