@@ -6,7 +6,7 @@
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 scripts/install.sh rust go cc git jq openssl skopeo buildah envsubst fusermount3
-say "the parts of a real Kubernetes, clients, a real S3 server, a real Swift, emulators of other object stores: about 13 min the first time, then nothing"
+say "the parts of a real Kubernetes, clients, a real S3 server, a real Swift, emulators of other object stores: about 14 min the first time, then nothing"
 e2e/parts.sh api-server cluster helm clients versitygw emulators swift
 say "the health checks for Argo CD and Flux: seconds"
 go -C e2e/health test ./...

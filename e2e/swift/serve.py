@@ -214,6 +214,10 @@ def main():
     home = os.path.abspath(arguments.data)
     os.makedirs(f'{home}/devices/{DEVICE}', exist_ok=True)
     write(f'{home}/swift.conf', SWIFT_CONF)
+    try:
+        os.setxattr(home, 'user.regatta', b'1')
+    except OSError as error:
+        sys.exit(f'{home}: Swift keeps what it knows of an object in extended attributes, and there are none here: {error}')
     utils.set_swift_dir(home)
     for kind in ('account', 'container', 'object'):
         sock = listen(0)

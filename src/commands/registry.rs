@@ -214,6 +214,9 @@ async fn serve(args: &Args) -> Result<(), Error> {
         server.check_clock().await
     })
     .await?;
+    if opened.is_bucket() && opened.alone().is_none() {
+        server.leave_writing_to_another(sole.is_anothers().await?);
+    }
     sources.say_password();
     let listening = listen(args, &server, listener, &certificates, &opened.name).await?;
     let background = Background::start(args, &server, sources, certificates);
@@ -241,7 +244,7 @@ async fn open(args: &Args) -> Result<(Opened, Sole, Registry, Figures), Error> {
     let opened = patiently(&args.store, args.store.open()).await?;
     let sole = Sole::new(opened.store.clone());
     if let Some(why) = opened.alone()
-        && !sole.take().await?
+        && !sole.take(opened.others_may_share()).await?
     {
         return Err(Error::NotAlone { store: opened.name, why });
     }

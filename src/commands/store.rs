@@ -47,6 +47,16 @@ pub enum OpenError {
         /// The system's error.
         source: std::io::Error,
     },
+    /// Credentials without which the service cannot be asked.
+    #[error("the credentials of `{section}` from {from} are not complete: {needed} must be there")]
+    Incomplete {
+        /// Where they were looked for.
+        from: String,
+        /// The store file's section.
+        section: &'static str,
+        /// What they consist of.
+        needed: &'static str,
+    },
     /// A file is not what it should be.
     #[error("{path} is not {what}: {why}", path = .path.display())]
     Malformed {
@@ -149,6 +159,17 @@ impl Opened {
         }
     }
 
+    /// Whether it is one.
+    pub fn is_bucket(&self) -> bool {
+        self.bucket.is_some()
+    }
+
+    /// Whether the service is one that any number of replicas share where it does what it is known for: others may then
+    /// have found that they do.
+    pub fn others_may_share(&self) -> bool {
+        self.bucket.as_ref().is_some_and(Bucket::is_to_be_exclusive)
+    }
+
     fn say(&self) {
         if let Some(why) = self.alone() {
             tracing::warn!(
@@ -160,8 +181,16 @@ impl Opened {
 
     /// Waits until it is time, and tries out again what a bucket can do. A directory's time never comes.
     pub async fn next_probe(&self) {
-        let Some(bucket) = &self.bucket else { return std::future::pending().await };
+        if !self.is_bucket() {
+            return std::future::pending().await;
+        }
         tokio::time::sleep(PROBE).await;
+        self.probe().await;
+    }
+
+    /// Tries out again what a bucket can do.
+    pub async fn probe(&self) {
+        let Some(bucket) = &self.bucket else { return };
         match bucket.probe().await {
             Ok(()) => self.say(),
             Err(error) => {
@@ -213,12 +242,34 @@ fn parse<T: serde::de::DeserializeOwned>(path: &Path, text: &str, what: &'static
 
 /// The credentials that a store file points to. `variable` reads the environment.
 fn secrets(service: &Service, variable: &dyn Fn(&str) -> Option<String>) -> Result<Secrets, OpenError> {
-    match service.credentials() {
-        Credentials::Platform => Ok(Secrets::default()),
-        Credentials::Environment => from_environment(service, variable),
-        Credentials::File(path) => from_file(service, path),
-        Credentials::Directory(path) => from_directory(path),
+    let (secrets, from) = match service.credentials() {
+        Credentials::Platform => return Ok(Secrets::default()),
+        Credentials::Environment => (from_environment(service, variable)?, "the environment".to_owned()),
+        Credentials::File(path) => (from_file(service, path)?, path.display().to_string()),
+        Credentials::Directory(path) => (from_directory(path)?, path.display().to_string()),
+    };
+    match lacking(service, &secrets) {
+        None => Ok(secrets),
+        Some(needed) => Err(OpenError::Incomplete { from, section: service.name(), needed }),
     }
+}
+
+/// What a service's credentials consist of, where they are not complete: some libraries would look for others elsewhere.
+fn lacking(service: &Service, secrets: &Secrets) -> Option<&'static str> {
+    let (is_there, needed) = match service {
+        Service::S3(_) | Service::Oss(_) | Service::Cos(_) | Service::Obs(_) => {
+            (secrets.access_key_id.is_some() && secrets.secret_access_key.is_some(), "accessKeyId and secretAccessKey")
+        }
+        Service::Gcs(_) => (secrets.service_account_key.is_some(), "the JSON key of a service account"),
+        Service::Azure(_) => (secrets.account_key.is_some() || secrets.sas_token.is_some(), "accountKey or sasToken"),
+        Service::Swift(_) => (
+            secrets.token.is_some()
+                || (secrets.username.is_some() && secrets.password.is_some())
+                || (secrets.application_credential_id.is_some() && secrets.application_credential_secret.is_some()),
+            "token, username and password, or applicationCredentialId and applicationCredentialSecret",
+        ),
+    };
+    (!is_there).then_some(needed)
 }
 
 fn from_file(service: &Service, path: &Path) -> Result<Secrets, OpenError> {
@@ -411,5 +462,106 @@ mod tests {
         };
         let found = secrets(&service("s3: {bucket: b, credentials: environment}"), &variables).unwrap();
         assert_eq!(exposed(&found), expected);
+    }
+
+    /// The fields of every service, from each place that they may come from.
+    #[test]
+    fn every_services_credentials_are_taken_or_missed_by_name() {
+        const BOTH: [&str; 2] = ["accessKeyId", "secretAccessKey"];
+        let endpoint = "endpoint: 'https://h'";
+        let directory = tempfile::tempdir().unwrap();
+        let key = directory.path().join("google.json");
+        std::fs::write(&key, "canary-GOOGLE_APPLICATION_CREDENTIALS").unwrap();
+        for (section, fields, variables, needed) in [
+            ("s3: {bucket: b", &BOTH[..], &["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"][..], "accessKeyId"),
+            ("gcs: {bucket: b", &["key.json"], &["GOOGLE_APPLICATION_CREDENTIALS"], "JSON key"),
+            ("azure: {container: b, account: a", &["accountKey"], &["AZURE_STORAGE_KEY"], "accountKey or sasToken"),
+            ("azure: {container: b, account: a", &["sasToken"], &["AZURE_STORAGE_SAS_TOKEN"], "accountKey or sasToken"),
+            (
+                "swift: {container: b",
+                &["username", "password"],
+                &["OS_USERNAME", "OS_PASSWORD"],
+                "username and password",
+            ),
+            (
+                "swift: {container: b",
+                &["applicationCredentialId", "applicationCredentialSecret"],
+                &["OS_APPLICATION_CREDENTIAL_ID", "OS_APPLICATION_CREDENTIAL_SECRET"],
+                "applicationCredentialId",
+            ),
+            ("swift: {container: b", &["token"], &["OS_AUTH_TOKEN"], "token"),
+            (
+                "oss: {bucket: b",
+                &BOTH,
+                &["ALIBABA_CLOUD_ACCESS_KEY_ID", "ALIBABA_CLOUD_ACCESS_KEY_SECRET"],
+                "accessKeyId",
+            ),
+            ("cos: {bucket: b", &BOTH, &["TENCENTCLOUD_SECRET_ID", "TENCENTCLOUD_SECRET_KEY"], "accessKeyId"),
+            ("obs: {bucket: b", &BOTH, &["HUAWEICLOUD_SDK_AK", "HUAWEICLOUD_SDK_SK"], "accessKeyId"),
+        ] {
+            let needs_endpoint = ["swift", "oss", "cos", "obs"].iter().any(|name| section.starts_with(name));
+            let text = |credentials: &str| {
+                let endpoint = if needs_endpoint { format!(", {endpoint}") } else { String::new() };
+                format!("{section}{endpoint}, credentials: {credentials}}}")
+            };
+            let exposed = |secrets: &Secrets| {
+                use secrecy::ExposeSecret as _;
+                let Secrets {
+                    access_key_id,
+                    secret_access_key,
+                    session_token: _,
+                    account_key,
+                    sas_token,
+                    token,
+                    username,
+                    password,
+                    application_credential_id,
+                    application_credential_secret,
+                    service_account_key,
+                } = secrets;
+                let all = [
+                    access_key_id,
+                    secret_access_key,
+                    account_key,
+                    sas_token,
+                    token,
+                    username,
+                    password,
+                    application_credential_id,
+                    application_credential_secret,
+                    service_account_key,
+                ];
+                all.into_iter().flatten().map(|it| it.expose_secret().to_owned()).collect::<Vec<_>>()
+            };
+            let value = |name: &str| match name {
+                "GOOGLE_APPLICATION_CREDENTIALS" => Some(key.display().to_string()),
+                name => variables.contains(&name).then(|| format!("canary-{name}")),
+            };
+            let found = secrets(&service(&text("environment")), &value).unwrap();
+            let expected: Vec<String> = variables.iter().map(|name| format!("canary-{name}")).collect();
+            assert_eq!(exposed(&found), expected, "{section}");
+            let error = secrets(&service(&text("environment")), &|_| None).unwrap_err().to_string();
+            assert!(error.contains(needed) && error.contains("the environment"), "{error}");
+
+            let mounted = tempfile::tempdir().unwrap();
+            let credentials = format!("{{directory: {}}}", mounted.path().display());
+            let error = secrets(&service(&text(&credentials)), &|_| None).unwrap_err().to_string();
+            assert!(error.contains(needed), "{error}");
+            for field in fields {
+                std::fs::write(mounted.path().join(field), format!("canary-{field}\n")).unwrap();
+            }
+            let found = exposed(&secrets(&service(&text(&credentials)), &|_| None).unwrap());
+            assert_eq!(found, fields.iter().map(|field| format!("canary-{field}")).collect::<Vec<_>>(), "{section}");
+
+            let file = mounted.path().join("keys.yaml");
+            let lines: Vec<String> = fields.iter().map(|field| format!("{field}: canary-{field}\n")).collect();
+            let lines = lines.concat();
+            std::fs::write(&file, &lines).unwrap();
+            let credentials = format!("{{file: {}}}", file.display());
+            let found = exposed(&secrets(&service(&text(&credentials)), &|_| None).unwrap());
+            let whole = vec![lines.clone()];
+            let each = fields.iter().map(|field| format!("canary-{field}")).collect::<Vec<_>>();
+            assert_eq!(found, if section.starts_with("gcs") { whole } else { each }, "{section}");
+        }
     }
 }

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use regatta::oci::Digest;
 use reqwest::StatusCode;
@@ -31,6 +33,12 @@ impl Files {
             format!("s3:\n  bucket: images\n  endpoint: {url}\n  credentials:\n    directory: {}\n", keys.display());
         fs::write(at("store.yaml"), text).unwrap();
         Self { directory }
+    }
+
+    /// Adds to the store file.
+    fn add(&self, lines: &str) {
+        let path = self.path("store.yaml");
+        fs::write(&path, format!("{}{lines}", fs::read_to_string(&path).unwrap())).unwrap();
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -131,6 +139,82 @@ async fn a_bucket_that_does_not_refuse_says_so_at_boot() {
     registry.end().await;
 }
 
+/// Each finds out for itself what the bucket does: the one that may be the only one is heeded by those that think that they
+/// may share it, before it writes anything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_finds_that_it_must_be_alone_is_left_alone() {
+    let server = S3Server::start().await;
+    let proxy = server.proxy().await;
+    proxy.plan(|head| if head.is_conditional() { Fault::Forget } else { Fault::None });
+    let (straight, by_proxy) = (Files::new(&server.url), Files::new(&proxy.url));
+    let first = Served::start(&straight).await;
+    assert_eq!(first.push(b"content").await.status(), StatusCode::CREATED);
+    let second = Served::start(&by_proxy).await;
+    let refused = first.push(b"other").await;
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(refused.headers().contains_key("retry-after"));
+    assert_eq!(first.get(b"content").await.status(), StatusCode::OK);
+    let log = first.program.text();
+    assert!(log.contains("another replica found that this store may have one replica only"), "{log}");
+    assert_eq!(second.push(b"other").await.status(), StatusCode::CREATED);
+    assert_eq!(first.get(b"other").await.status(), StatusCode::OK);
+    second.end().await;
+    eventually("the first writes again", async || match first.push(b"third").await.status() {
+        StatusCode::CREATED => Ok(()),
+        other => Err(other),
+    })
+    .await;
+    first.end().await;
+}
+
+#[tokio::test]
+async fn a_bucket_behind_an_authority_of_ones_own_is_reached_with_its_certificate() {
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let (certificate, key) = (directory.path().join("tls.crt"), directory.path().join("tls.key"));
+    fs::write(&certificate, made.cert.pem()).unwrap();
+    fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let server = S3Server::over_tls(&certificate, &key).await;
+    let files = Files::new(&server.url);
+    files.add(&format!("  caFile: {}\n", certificate.display()));
+    let registry = Served::start(&files).await;
+    assert_eq!(registry.push(b"content").await.status(), StatusCode::CREATED);
+    assert!(server.file("docker/registry/v2/blobs").exists());
+    registry.end().await;
+}
+
+/// As EKS Pod Identity gives them: from an address of the node's, for a token.
+#[tokio::test]
+async fn credentials_come_from_the_platform() {
+    use wiremock::matchers::{any, header, method, path};
+    use wiremock::{Mock, MockServer, ResponseTemplate};
+
+    let (platform, bucket) = (MockServer::start().await, MockServer::start().await);
+    let given = serde_json::json!({
+        "AccessKeyId": "of-the-platform", "SecretAccessKey": "canary", "Token": "session-of-the-platform",
+        "Expiration": "2999-01-01T00:00:00Z",
+    });
+    let asked =
+        Mock::given(method("GET")).and(path("/v1/credentials")).and(header("authorization", "token-of-the-pod"));
+    asked.respond_with(ResponseTemplate::new(200).set_body_json(given)).expect(1..).mount(&platform).await;
+    // The S3 server knows no sessions: that the bucket is asked with what was given is of interest here.
+    Mock::given(any()).respond_with(ResponseTemplate::new(403)).mount(&bucket).await;
+    let files = Files::new(&bucket.uri());
+    let store = files.path("store.yaml");
+    fs::write(&store, format!("s3:\n  bucket: images\n  endpoint: {}\n", bucket.uri())).unwrap();
+    let mut command = command("registry", &store);
+    command.env("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("{}/v1/credentials", platform.uri()));
+    command.env("AWS_CONTAINER_AUTHORIZATION_TOKEN", "token-of-the-pod");
+    command.args(["--listen", "127.0.0.1:0"]);
+    let mut program = Program::spawn(&mut command);
+    assert!(!program.end().await.success());
+    let first = bucket.received_requests().await.unwrap().swap_remove(0);
+    let header = |name: &str| first.headers[name].to_str().unwrap();
+    assert_eq!(header("x-amz-security-token"), "session-of-the-platform");
+    assert!(header("authorization").contains("Credential=of-the-platform/"), "{first:?}");
+    assert!(!program.text().contains("canary"));
+}
+
 #[tokio::test]
 async fn a_store_file_that_is_wrong_is_refused_with_the_line() {
     let files = Files::new("http://127.0.0.1:1");
@@ -172,4 +256,56 @@ async fn a_large_blob_passes_through_in_bounded_memory() {
     let pulled = registry.program.peak_kib();
     println!("idle {idle} KiB, pushed {pushed} KiB, pulled {pulled} KiB");
     assert!(pulled - idle < 80 * 1024, "idle {idle} KiB, pushed {pushed} KiB, pulled {pulled} KiB");
+}
+
+/// A body of which so much comes, and then nothing for ever; how much of it was taken is counted.
+fn stalling(piece: &bytes::Bytes, pieces: usize, taken: &Arc<AtomicUsize>) -> reqwest::Body {
+    use futures::StreamExt as _;
+    let (piece, taken) = (piece.clone(), Arc::clone(taken));
+    let bytes = futures::stream::iter(0..pieces).map(move |_| {
+        taken.fetch_add(piece.len(), Ordering::SeqCst);
+        Ok::<_, std::io::Error>(piece.clone())
+    });
+    reqwest::Body::wrap_stream(bytes.chain(futures::stream::pending()))
+}
+
+/// Parts that are not full yet were held without a bound.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_uploads_that_stall_are_held_in_bounded_memory() {
+    const UPLOADS: usize = 60;
+    let server = S3Server::start().await;
+    let files = Files::new(&server.url);
+    let registry = Served::start(&files).await;
+    let idle = registry.program.peak_kib();
+    let (piece, taken) = (bytes::Bytes::from(vec![7; MEBIBYTE / 4]), Arc::new(AtomicUsize::new(0)));
+    let mut stalled = Vec::new();
+    for _ in 0..UPLOADS {
+        let begun = client().post(format!("{}/v2/app/blobs/uploads/", registry.url));
+        let begun = begun.basic_auth("admin", Some(PASSWORD)).send().await.unwrap();
+        let location = begun.headers()["location"].to_str().unwrap().to_owned();
+        let patch = client().patch(format!("{}{location}", registry.url)).basic_auth("admin", Some(PASSWORD));
+        stalled.push(tokio::spawn(patch.body(stalling(&piece, 30, &taken)).send()));
+    }
+    let (mut last, mut since) = (0, std::time::Instant::now());
+    eventually("no more is taken", async || {
+        let now = taken.load(Ordering::SeqCst);
+        if now != last {
+            (last, since) = (now, std::time::Instant::now());
+        }
+        if now > UPLOADS * MEBIBYTE / 4 && since.elapsed() > std::time::Duration::from_secs(3) {
+            Ok(())
+        } else {
+            Err(now)
+        }
+    })
+    .await;
+    let held = registry.program.peak_kib();
+    println!("idle {idle} KiB, with {UPLOADS} uploads that stall {held} KiB; {last} bytes were taken");
+    assert!(held - idle < 190 * 1024, "idle {idle} KiB, then {held} KiB");
+    // Others are served meanwhile.
+    assert_eq!(registry.push(b"content").await.status(), StatusCode::CREATED);
+    stalled.iter().for_each(tokio::task::JoinHandle::abort);
+    // And what they held is free again.
+    let large: &'static [u8] = vec![9; 20 * MEBIBYTE].leak();
+    assert_eq!(registry.push(large).await.status(), StatusCode::CREATED);
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::sole::Sole;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::sole::{BLIND_AFTER, LOOKS, Sole};
 use crate::commands::store::Opened;
 use crate::server::Server;
 use crate::server::fault::chain;
@@ -27,7 +29,12 @@ pub async fn give_back(sole: &Sole) {
 pub async fn stays_alone(opened: &Opened, sole: &Sole, server: &Server) -> String {
     loop {
         match opened.alone() {
-            None => opened.next_probe().await,
+            None => {
+                tokio::select! {
+                    () = opened.next_probe() => {}
+                    () = another_is_alone(opened, sole, server) => {}
+                }
+            }
             Some(why) => {
                 tokio::select! {
                     () = sole.hold() => return why,
@@ -39,7 +46,7 @@ pub async fn stays_alone(opened: &Opened, sole: &Sole, server: &Server) -> Strin
         // It could be shared until now.
         if let Some(why) = opened.alone() {
             server.leave_writing_to_another(true);
-            if !takes(sole).await {
+            if !takes(opened, sole).await {
                 return why;
             }
             server.leave_writing_to_another(false);
@@ -47,10 +54,54 @@ pub async fn stays_alone(opened: &Opened, sole: &Sole, server: &Server) -> Strin
     }
 }
 
-/// Takes the lease, whatever the store answers meanwhile; false where another replica keeps it.
-async fn takes(sole: &Sole) -> bool {
+/// Looks with each poll whether another replica holds the lease of an only one: what a bucket does is found out by each
+/// replica for itself, and by way of a proxy it may do less. While another has the lease nothing is written here; nor while
+/// that cannot be seen. Where such a lease is met the bucket is tried out once more; returns when it may have one replica
+/// only.
+async fn another_is_alone(opened: &Opened, sole: &Sole, server: &Server) {
+    if !opened.is_bucket() {
+        return std::future::pending().await;
+    }
+    let mut ticks = tokio::time::interval(LOOKS);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut looked, mut told) = (Instant::now(), false);
     loop {
-        match sole.take().await {
+        ticks.tick().await;
+        let began = Instant::now();
+        let until = looked + BLIND_AFTER;
+        let met = match tokio::time::timeout_at(until.max(began + LOOKS), sole.is_anothers()).await {
+            Ok(Ok(met)) => {
+                looked = began;
+                told &= met;
+                met
+            }
+            // That the store fails is said elsewhere.
+            Ok(Err(_)) if Instant::now() < until => continue,
+            Ok(Err(_)) | Err(_) => {
+                server.leave_writing_to_another(true);
+                continue;
+            }
+        };
+        server.leave_writing_to_another(met);
+        if met && !told {
+            told = true;
+            tracing::error!(
+                store = %opened.name,
+                "another replica found that this store may have one replica only, and holds the lease: nothing is written \
+                 here until that ends; do all replicas reach the bucket in the same way?"
+            );
+            opened.probe().await;
+            if opened.alone().is_some() {
+                return;
+            }
+        }
+    }
+}
+
+/// Takes the lease, whatever the store answers meanwhile; false where another replica keeps it.
+async fn takes(opened: &Opened, sole: &Sole) -> bool {
+    loop {
+        match sole.take(opened.others_may_share()).await {
             Ok(taken) => return taken,
             Err(error) => {
                 tracing::warn!(error = %chain(&error), "the lease of the only replica was not taken; trying again");

@@ -28,7 +28,13 @@ fn path(error: &Error) -> Option<&Path> {
         | Error::Store(
             OpenError::Read { path, .. } | OpenError::Malformed { path, .. } | OpenError::NotOne { path, .. },
         ) => Some(path),
-        Error::Store(OpenError::Store(_) | OpenError::None | OpenError::Thread(_) | OpenError::Client(_))
+        Error::Store(
+            OpenError::Store(_)
+            | OpenError::None
+            | OpenError::Incomplete { .. }
+            | OpenError::Thread(_)
+            | OpenError::Client(_),
+        )
         | Error::NotAlone { .. }
         | Error::Registry(_)
         | Error::Listen { .. }

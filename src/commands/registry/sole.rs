@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::registry::{RegistryError, layout, nonce, register::to_json, versions};
+use crate::server::documents;
 use crate::server::fault::chain;
 use crate::store::{Durability, Store};
 
@@ -27,6 +28,8 @@ struct Times {
     margin: Duration,
     /// How long another that took it at the same moment has to show.
     pause: Duration,
+    /// How long replicas that could share the store until now have to see the lease, and to end what they began.
+    notice: Duration,
     /// How long an earlier replica's lease is waited for.
     patience: Duration,
 }
@@ -36,8 +39,19 @@ const TIMES: Times = Times {
     renewal: Duration::from_secs(30),
     margin: Duration::from_secs(10),
     pause: Duration::from_secs(2),
+    notice: Duration::from_secs(15),
     patience: Duration::from_secs(150),
 };
+
+/// How often a replica that may share its store looks whether another thinks otherwise.
+pub const LOOKS: Duration = documents::POLL;
+
+/// How long after the beginning of the last look that succeeded such a replica writes: with the time that it takes to end
+/// what it began, less than the notice of whoever takes the lease.
+pub const BLIND_AFTER: Duration = Duration::from_secs(10);
+
+/// After a gap of this length the newest version is looked for anew: those that come next may be gone.
+const ANEW_AFTER: Duration = Duration::from_hours(1);
 
 /// One version of the lease's register.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,26 +69,37 @@ pub struct Sole {
     store: Store,
     nonce: String,
     times: Times,
-    /// Just before the last write that gave it the lease.
-    since: Mutex<Instant>,
+    /// Just before the last write that gave it the lease; none where it never had it, or gave it back.
+    since: Mutex<Option<Instant>>,
+    /// The newest version that is known, and when it was looked for.
+    seen: tokio::sync::Mutex<Option<Seen>>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    number: u64,
+    lease: Option<Lease>,
+    at: Instant,
 }
 
 impl Sole {
     /// Of this process.
     pub fn new(store: Store) -> Self {
-        Self { store, nonce: nonce(), times: TIMES, since: Mutex::new(Instant::now()) }
+        Self { store, nonce: nonce(), times: TIMES, since: Mutex::default(), seen: tokio::sync::Mutex::default() }
     }
 
-    /// Takes the lease; waits for an earlier one to end. False where another replica keeps it.
-    pub async fn take(&self) -> Result<bool, RegistryError> {
+    /// Takes the lease; waits for an earlier one to end. False where another replica keeps it. Where others may share the
+    /// store as they see it, they are given notice before this returns.
+    pub async fn take(&self, others_may_share: bool) -> Result<bool, RegistryError> {
+        let pause = if others_may_share { self.times.notice } else { self.times.pause };
         let deadline = Instant::now() + self.times.patience;
         loop {
             let begun = Instant::now();
             if self.is_free().await? {
                 self.put(self.times.lease).await?;
-                tokio::time::sleep(self.times.pause).await;
+                tokio::time::sleep(pause).await;
                 if self.is_mine().await? {
-                    self.note(begun);
+                    self.note(Some(begun));
                     return Ok(true);
                 }
             }
@@ -93,11 +118,12 @@ impl Sole {
     async fn hold_by<F: Future<Output = Result<bool, RegistryError>>>(&self, renew: impl Fn() -> F) {
         let Times { lease, renewal, margin, .. } = self.times;
         loop {
-            let end = self.since() + lease.saturating_sub(renewal + margin);
+            // Who never had it has to do something about it at once.
+            let end = self.since().unwrap_or_else(Instant::now) + lease.saturating_sub(renewal + margin);
             let begun = (Instant::now() + renewal).min(end);
             tokio::time::sleep_until(begun).await;
             match tokio::time::timeout_at(end, renew()).await {
-                Ok(Ok(true)) => self.note(begun),
+                Ok(Ok(true)) => self.note(Some(begun)),
                 Ok(Ok(false)) => return,
                 Ok(Err(error)) if Instant::now() < end => {
                     tracing::warn!(error = %chain(&error), "the lease of the only replica was not renewed");
@@ -110,17 +136,42 @@ impl Sole {
         }
     }
 
-    fn since(&self) -> Instant {
+    fn since(&self) -> Option<Instant> {
         *self.since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn note(&self, since: Instant) {
+    fn note(&self, since: Option<Instant>) {
         *self.since.lock().unwrap_or_else(PoisonError::into_inner) = since;
     }
 
-    /// Gives the lease back, so that the next replica need not wait.
+    /// Gives the lease back, so that the next replica need not wait. Who never had it asks nobody.
     pub async fn give_back(&self) -> Result<(), RegistryError> {
-        if self.is_mine().await? { self.put(Duration::ZERO).await } else { Ok(()) }
+        if self.since().is_some() && self.is_mine().await? {
+            self.put(Duration::ZERO).await?;
+            self.note(None);
+        }
+        Ok(())
+    }
+
+    /// Whether another replica has the lease, and so thinks that it alone may write; for those that think otherwise. One
+    /// look by name, mostly: versions are dense.
+    pub async fn is_anothers(&self) -> Result<bool, RegistryError> {
+        let mut seen = self.seen.lock().await;
+        let began = Instant::now();
+        let known = seen.as_ref().filter(|seen| seen.at.elapsed() < ANEW_AFTER);
+        let (mut number, mut lease) = match known {
+            Some(seen) => (seen.number, seen.lease.clone()),
+            None => self.newest().await?.map_or((0, None), |(number, lease)| (number, Some(lease))),
+        };
+        while let Some(value) = self.store.read(&layout::sole().join(versions::name(number + 1))).await? {
+            (number, lease) = (number + 1, Some(parse(&value)?));
+        }
+        let others = lease.clone().filter(|lease| lease.nonce != self.nonce && lease.until > 0);
+        *seen = Some(Seen { number, lease, at: began });
+        match others {
+            None => Ok(false),
+            Some(lease) => Ok(lease.until > millis(self.store.now().await?)),
+        }
     }
 
     async fn renew(&self) -> Result<bool, RegistryError> {
@@ -133,11 +184,7 @@ impl Sole {
 
     async fn newest(&self) -> Result<Option<(u64, Lease)>, RegistryError> {
         let Some(newest) = versions::newest(&self.store, &layout::sole()).await? else { return Ok(None) };
-        let corrupt = |error: serde_json::Error| RegistryError::Corrupt {
-            key: layout::sole().to_string(),
-            why: error.to_string(),
-        };
-        Ok(Some((newest.number, serde_json::from_slice(&newest.value).map_err(corrupt)?)))
+        Ok(Some((newest.number, parse(&newest.value)?)))
     }
 
     async fn is_mine(&self) -> Result<bool, RegistryError> {
@@ -157,6 +204,11 @@ impl Sole {
         versions::land(&self.store, &layout::sole(), next, to_json(&lease), Durability::Durable).await?;
         Ok(())
     }
+}
+
+fn parse(value: &[u8]) -> Result<Lease, RegistryError> {
+    serde_json::from_slice(value)
+        .map_err(|error| RegistryError::Corrupt { key: layout::sole().to_string(), why: error.to_string() })
 }
 
 fn millis(time: SystemTime) -> u64 {
@@ -182,6 +234,7 @@ mod tests {
             renewal: Duration::from_millis(20),
             margin: Duration::from_millis(20),
             pause: Duration::from_millis(50),
+            notice: Duration::from_millis(50),
             patience: Duration::from_millis(200),
         };
         Sole { times, ..Sole::new(store.clone()) }
@@ -191,11 +244,11 @@ mod tests {
     async fn of_two_replicas_one_serves_until_it_gives_back() {
         let store: Store = Arc::new(MemoryStore::default());
         let (first, second) = (sole(&store), sole(&store));
-        assert!(first.take().await.unwrap());
-        assert!(!second.take().await.unwrap());
+        assert!(first.take(false).await.unwrap());
+        assert!(!second.take(false).await.unwrap());
         assert!(first.renew().await.unwrap());
         first.give_back().await.unwrap();
-        assert!(second.take().await.unwrap());
+        assert!(second.take(false).await.unwrap());
         // It is the other's now, and nobody gives back what is another's.
         first.hold().await;
         first.give_back().await.unwrap();
@@ -224,7 +277,7 @@ mod tests {
         let store = careless();
         let take = || {
             let sole = sole(&store);
-            tokio::spawn(async move { sole.take().await.unwrap() })
+            tokio::spawn(async move { sole.take(false).await.unwrap() })
         };
         let (first, second) = (take(), take());
         assert_eq!(u8::from(first.await.unwrap()) + u8::from(second.await.unwrap()), 1);
@@ -237,7 +290,7 @@ mod tests {
         for fails in [false, true] {
             let mut sole = sole(&store);
             sole.times.lease = Duration::from_millis(300);
-            sole.note(Instant::now());
+            sole.note(Some(Instant::now()));
             let hangs = || async move {
                 if fails {
                     let key = layout::sole().to_string();
@@ -245,9 +298,55 @@ mod tests {
                 }
                 std::future::pending().await
             };
-            let end = sole.since() + sole.times.lease;
+            let end = sole.since().unwrap() + sole.times.lease;
             tokio::time::timeout_at(end, sole.hold_by(hangs)).await.expect("it gives up in time");
         }
+    }
+
+    #[tokio::test]
+    async fn who_may_share_sees_the_lease_of_who_may_not_until_it_ends_or_is_given_back() {
+        let store: Store = Arc::new(MemoryStore::default());
+        let (watcher, holder) = (sole(&store), sole(&store));
+        assert!(!watcher.is_anothers().await.unwrap());
+        assert!(holder.take(true).await.unwrap());
+        assert!(watcher.is_anothers().await.unwrap());
+        assert!(!holder.is_anothers().await.unwrap(), "it is its own");
+        assert!(holder.renew().await.unwrap());
+        assert!(watcher.is_anothers().await.unwrap());
+        holder.give_back().await.unwrap();
+        assert!(!watcher.is_anothers().await.unwrap());
+        let mut short = sole(&store);
+        short.times.lease = Duration::from_millis(100);
+        assert!(short.take(false).await.unwrap());
+        let ends = Instant::now() + Duration::from_secs(10);
+        while watcher.is_anothers().await.unwrap() {
+            assert!(Instant::now() < ends, "the lease never ends");
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_look_costs_one_request() {
+        let memory: Store = Arc::new(MemoryStore::default());
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&asked);
+        let judge = move |_: Operation, _: &Key| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            true
+        };
+        let store: Store = Arc::new(FaultyStore::new(memory, judge));
+        let watcher = sole(&store);
+        watcher.is_anothers().await.unwrap();
+        asked.store(0, Ordering::SeqCst);
+        watcher.is_anothers().await.unwrap();
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
+    }
+
+    /// It asked a store that did not answer any more, and warned of a lease that it never had.
+    #[tokio::test]
+    async fn who_never_had_the_lease_asks_nobody_at_its_end() {
+        let store: Store = Arc::new(FaultyStore::new(Arc::new(MemoryStore::default()), |_, _| false));
+        sole(&store).give_back().await.unwrap();
     }
 
     #[tokio::test]
@@ -255,7 +354,7 @@ mod tests {
         let store: Store = Arc::new(MemoryStore::default());
         let (mut first, second) = (sole(&store), sole(&store));
         first.times.lease = Duration::from_millis(100);
-        assert!(first.take().await.unwrap());
-        assert!(second.take().await.unwrap());
+        assert!(first.take(false).await.unwrap());
+        assert!(second.take(false).await.unwrap());
     }
 }
