@@ -183,7 +183,7 @@ impl Inner {
     fn link(&self, temporary: &Key, key: &Key, durability: Durability) -> Result<Published, StoreError> {
         let (from, to) = (self.path(temporary), self.path(key));
         let failed = |source| StoreError::io("linking", key, source);
-        let published = with_parent(&to, || match std::fs::hard_link(&from, &to) {
+        let published = with_parent(&self.root, &to, || match std::fs::hard_link(&from, &to) {
             Ok(()) => Ok(Published::Created),
             // The directory is still to be made.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(error),
@@ -217,7 +217,7 @@ impl Inner {
     fn rename(&self, from: &Key, to: &Key) -> Result<bool, StoreError> {
         let (source, target) = (self.path(from), self.path(to));
         let failed = |source| StoreError::io("renaming", from, source);
-        let renamed = with_parent(&target, || {
+        let renamed = with_parent(&self.root, &target, || {
             // A missing source looks like a missing parent of the target; say which before anything is made.
             if !source.exists() {
                 return Ok(false);

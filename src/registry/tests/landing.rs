@@ -69,7 +69,7 @@ async fn a_first_look_that_is_91_minutes_old_is_repeated() {
         let bytes = image(&Digest::sha256(b"1"), &[&layers[0], &layers[1]]);
         let (hands, memory) = (Arc::clone(&watched.hands), watched.memory.clone());
         let links = layers.map(|digest| Register::Link(repository.clone(), digest).key().join(versions::name(1)));
-        watched.before(Operation::Publish, &layout::blob_data(&Digest::sha256(&bytes)), move || {
+        watched.before(Operation::PutNew, &layout::blob_data(&Digest::sha256(&bytes)), move || {
             clock(&hands, Duration::from_mins(91));
             for link in links {
                 assert!(memory.delete(&link).now_or_never().unwrap().unwrap());

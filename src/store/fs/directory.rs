@@ -114,8 +114,9 @@ impl DurableDirectories {
     }
 }
 
-/// Does something that needs the parent directory of `path`; makes that and tries again where it was missing.
-pub(super) fn with_parent<T>(path: &Path, mut work: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+/// Does something that needs the parent directory of `path`, which is below `root`; makes that and tries again where it was
+/// missing.
+pub(super) fn with_parent<T>(root: &Path, path: &Path, mut work: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     // An empty directory may be removed by a collector just after it was made: a few rounds settle it.
     let mut last = work();
     for _ in 0..8 {
@@ -124,16 +125,48 @@ pub(super) fn with_parent<T>(path: &Path, mut work: impl FnMut() -> io::Result<T
             Ok(_) | Err(_) => return last,
         }
         if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent)?;
+            make_below(root, parent)?;
         }
         last = work();
     }
     last
 }
 
+/// Makes a directory, and what is missing between it and the root. The root itself never: where that is gone a volume is,
+/// and what would be written lies elsewhere, and under the volume when that is back.
+fn make_below(root: &Path, directory: &Path) -> io::Result<()> {
+    if directory == root || !directory.starts_with(root) {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    let make = || match std::fs::create_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
+    };
+    match (make(), directory.parent()) {
+        (Err(error), Some(above)) if error.kind() == io::ErrorKind::NotFound => {
+            make_below(root, above)?;
+            make()
+        }
+        (made, _) => made,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_missing_is_made_below_the_root_and_never_the_root_itself() {
+        let place = tempfile::tempdir().unwrap();
+        let root = place.path().join("volume");
+        let entry = root.join("a/b/entry");
+        let write = || std::fs::write(&entry, "");
+        let gone = with_parent(&root, &entry, write).unwrap_err();
+        assert_eq!((gone.kind(), root.exists()), (io::ErrorKind::NotFound, false));
+        std::fs::create_dir(&root).unwrap();
+        with_parent(&root, &entry, write).unwrap();
+        assert!(entry.exists());
+    }
 
     /// On ext4 the second directory gets the first one's inode. Another process removes it, so that this one cannot
     /// have been told.

@@ -40,8 +40,8 @@ impl Inner {
         let failed = |source| StoreError::io("replacing", key, source);
         let replaced = || {
             self.sync(temporary)?;
-            with_parent(&second, || std::fs::hard_link(&from, &second))?;
-            with_parent(&to, || std::fs::rename(&second, &to))?;
+            with_parent(&self.root, &second, || std::fs::hard_link(&from, &second))?;
+            with_parent(&self.root, &to, || std::fs::rename(&second, &to))?;
             self.directories.sync(&to)?;
             std::fs::metadata(&to)
         };

@@ -29,7 +29,7 @@ const COPIED: usize = 16 * 1024;
 fn create(inner: &Inner, key: &Key) -> Result<File, StoreError> {
     let path = inner.path(key);
     let open = || OpenOptions::new().write(true).create_new(true).open(&path);
-    let created = with_parent(&path, open).map_err(|source| StoreError::io("creating", key, source))?;
+    let created = with_parent(&inner.root, &path, open).map_err(|source| StoreError::io("creating", key, source))?;
     inner.turns.note_read_only(false);
     Ok(created)
 }
