@@ -165,17 +165,27 @@ impl Inner {
 
     fn create(&self, key: &Key, value: &[u8], durability: Durability) -> Result<PutNew, StoreError> {
         let temporary = self.scratch.join(nonce());
-        let failed = |source| StoreError::io("writing", key, source);
         write::file(self, &temporary, value, durability)?;
-        let published = self.link(&temporary, key, durability);
+        let put = self.put(&temporary, key, value, durability);
         let _ = std::fs::remove_file(self.path(&temporary));
-        match published? {
+        put
+    }
+
+    fn put(&self, temporary: &Key, key: &Key, value: &[u8], durability: Durability) -> Result<PutNew, StoreError> {
+        match self.link(temporary, key, durability)? {
             Published::Created => Ok(PutNew::Created),
-            Published::Exists => match self.reader.value(key, Wait::Yes).map_err(failed)? {
-                Some(stored) if stored.as_ref() == value => Ok(PutNew::Created),
-                Some(stored) => Ok(PutNew::Exists(stored)),
+            Published::Exists => match self.reader.value(key, Wait::Yes) {
+                Ok(Some(stored)) if stored.as_ref() == value => {
+                    // One's own of before, whose sync failed, is written anew.
+                    if durability == Durability::Durable && self.is_suspect(key)? {
+                        self.replace(temporary, key)?;
+                    }
+                    Ok(PutNew::Created)
+                }
+                Ok(Some(stored)) => Ok(PutNew::Exists(stored)),
                 // It was there and is gone: deleted between the two calls. Nobody reuses the names of what is deleted.
-                None => Ok(PutNew::Exists(Bytes::new())),
+                Ok(None) => Ok(PutNew::Exists(Bytes::new())),
+                Err(source) => Err(StoreError::io("writing", key, source)),
             },
         }
     }

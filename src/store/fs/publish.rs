@@ -26,7 +26,7 @@ impl Inner {
     }
 
     /// Whether a sync of what is there has failed.
-    fn is_suspect(&self, key: &Key) -> Result<bool, StoreError> {
+    pub(super) fn is_suspect(&self, key: &Key) -> Result<bool, StoreError> {
         let path = self.path(key);
         let meta = found(std::fs::metadata(&path)).map_err(|source| StoreError::io("looking at", key, source))?;
         Ok(meta.is_some_and(|meta| self.entries.is_suspect(&path, &meta)))
