@@ -138,14 +138,14 @@ fn make_below(root: &Path, directory: &Path) -> io::Result<()> {
     if directory == root || !directory.starts_with(root) {
         return Err(io::ErrorKind::NotFound.into());
     }
-    let make = || match std::fs::create_dir(directory) {
+    let create = || match std::fs::create_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         made => made,
     };
-    match (make(), directory.parent()) {
+    match (create(), directory.parent()) {
         (Err(error), Some(above)) if error.kind() == io::ErrorKind::NotFound => {
             make_below(root, above)?;
-            make()
+            create()
         }
         (made, _) => made,
     }
