@@ -53,8 +53,9 @@ impl Process {
         let named = people.iter().map(|name| hash(name, name).unwrap());
         let lines: Vec<String> = named.chain([hash("admin", PASSWORD).unwrap()]).collect();
         std::fs::write(files.path().join("people"), lines.join("\n")).unwrap();
-        let admins = format!("admin,{}", people.join(","));
-        Self::run(files, &["--htpasswd-file", "people", "--admin", &admins]).await
+        let admins = people.iter().flat_map(|name| ["--admin", name]);
+        let args: Vec<&str> = ["--htpasswd-file", "people", "--admin", "admin"].into_iter().chain(admins).collect();
+        Self::run(files, &args).await
     }
 
     /// A request as the administrator.
