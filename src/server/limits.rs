@@ -28,8 +28,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             least: Rate { bytes: 60 * 1024, within: Duration::from_mins(1) },
-            drained_bytes: 8 * 1024 * 1024,
-            drained_for: Duration::from_secs(10),
+            drained_bytes: 256 * 1024,
+            drained_for: Duration::from_secs(2),
             patience: Patience::default(),
             connections: 10_000,
             open_uploads: 1_000,
