@@ -21,6 +21,7 @@ mod inbound;
 pub mod internal;
 pub mod journal;
 pub mod limits;
+mod linger;
 pub mod listen;
 pub mod listing;
 pub mod manifests;

@@ -15,13 +15,14 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::limits::{Patience, Rate};
+use super::linger::Linger;
 use super::spans::Spans;
 
 /// A head that has as much as this and is not complete needs room for more, in bytes. What one read brings is not held
@@ -56,6 +57,8 @@ struct Counts {
     /// Whether there was a request, and what it was spoken in.
     has_asked: AtomicBool,
     is_http2: AtomicBool,
+    /// A body was answered and not read to its end.
+    is_unread: AtomicBool,
     /// The moment when the last request or answer came to its end.
     quiet: AtomicU64,
     /// The moment when what is in `head` began to come.
@@ -78,6 +81,7 @@ impl Default for Counts {
             born: Instant::now(),
             has_asked: AtomicBool::default(),
             is_http2: AtomicBool::default(),
+            is_unread: AtomicBool::default(),
             quiet: AtomicU64::default(),
             begun: AtomicU64::default(),
             written: AtomicU64::default(),
@@ -165,6 +169,19 @@ impl Meter {
     pub fn answering(&self) -> Answering {
         self.0.answers.fetch_add(1, Ordering::Relaxed);
         Answering(self.clone())
+    }
+
+    /// A body is answered that was not read to its end: the connection ends with that answer.
+    pub fn leaves_unread(&self) {
+        self.0.is_unread.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the client may be sending still when the connection is ended from this side: the rest of a body, or of a
+    /// head that was refused.
+    fn is_unread(&self) -> bool {
+        let Counts { is_unread, head, is_http2, .. } = &*self.0;
+        let in_head = head.load(Ordering::Relaxed) > 0 && !is_http2.load(Ordering::Relaxed);
+        is_unread.load(Ordering::Relaxed) || in_head
     }
 
     /// A request's head is complete.
@@ -272,12 +289,13 @@ impl Look {
 pub struct Metered<S> {
     stream: S,
     meter: Meter,
+    linger: Option<Linger>,
 }
 
 impl<S> Metered<S> {
     /// Counts in this meter.
     pub fn new(stream: S, meter: Meter) -> Self {
-        Self { stream, meter }
+        Self { stream, meter, linger: None }
     }
 
     fn count(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -301,7 +319,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Metered<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.count(written)
@@ -324,8 +342,15 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Self { stream, meter, linger } = self.get_mut();
+        if linger.is_none() {
+            ready!(Pin::new(&mut *stream).poll_shutdown(cx))?;
+            if !meter.is_unread() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        linger.get_or_insert_default().poll(stream, cx).map(Ok)
     }
 }
 

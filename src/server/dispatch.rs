@@ -138,6 +138,9 @@ async fn answer(server: Server, endpoint: Endpoint, request: Request) -> Respons
         Some(rest) => rest.drain(&bounds).await,
         None => true,
     };
+    if let (false, Some(connection)) = (taken, &connection) {
+        connection.meter.leaves_unread();
+    }
     let headers = response.headers_mut();
     // A connection that is kept would be closed at the end under whoever is about to use it again; told so with an
     // answer, its client goes to another server. HTTP/2 says it by itself (GOAWAY).

@@ -59,6 +59,8 @@ pub struct World {
     pub url: String,
     /// `host:port`
     pub authority: String,
+    /// What it shows over TLS, in PEM.
+    pub certificate: Option<String>,
     http: reqwest::Client,
     /// Goes when the world does.
     _place: Option<Box<dyn std::any::Any + Send + Sync>>,
@@ -122,7 +124,9 @@ impl World {
         if let Some((chain, _)) = &pem {
             http = http.add_root_certificate(reqwest::Certificate::from_pem(chain.as_bytes()).unwrap());
         }
-        Self { server, url, authority, http: http.build().unwrap(), _place: backend.place, stop, _watch: watch }
+        let certificate = pem.map(|(chain, _)| chain);
+        let http = http.build().unwrap();
+        Self { server, url, authority, certificate, http, _place: backend.place, stop, _watch: watch }
     }
 
     /// A request as somebody, with his name for his password; `""` is nobody.

@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -10,9 +11,14 @@ use regatta::server::limits::{Limits, Rate};
 use regatta::server::listen::Listener;
 use regatta::server::{Settings, dispatch};
 use reqwest::{Method, StatusCode, header};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::program::{DEADLINE, eventually};
@@ -20,8 +26,8 @@ use crate::protocol_support::{World, filesystem};
 use crate::registry_support::code;
 
 /// A connection to a server, of which every byte is ours.
-struct Wire {
-    stream: TcpStream,
+struct Wire<S = TcpStream> {
+    stream: S,
     read: Vec<u8>,
 }
 
@@ -29,7 +35,21 @@ impl Wire {
     async fn to(world: &World) -> Self {
         Self { stream: TcpStream::connect(&world.authority).await.unwrap(), read: Vec::new() }
     }
+}
 
+impl Wire<TlsStream<TcpStream>> {
+    async fn over_tls(world: &World) -> Self {
+        let trusted = CertificateDer::from_pem_slice(world.certificate.as_ref().unwrap().as_bytes()).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(trusted).unwrap();
+        let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let stream = TcpStream::connect(&world.authority).await.unwrap();
+        let name = "127.0.0.1".try_into().unwrap();
+        Self { stream: TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap(), read: Vec::new() }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// The head of a request, as somebody.
     async fn begin(&mut self, who: &str, request: &str, headers: &[(&str, &str)]) {
         let mut lines = vec![format!("{request} HTTP/1.1"), "Host: registry".to_owned()];
@@ -117,6 +137,31 @@ async fn who_sends_at_once_sees_the_refusal_and_no_reset() {
     wire.begin("dev", &format!("PATCH {place}"), &[("Content-Length", &length), ("Content-Range", &range)]).await;
     wire.write(&body).await;
     assert!(wire.head().await.starts_with("HTTP/1.1 416"));
+}
+
+/// Whoever sends all of a body before reading anything would learn of a broken pipe, and not of what is wrong.
+#[tokio::test]
+async fn who_sends_all_of_a_large_body_before_reading_sees_the_refusal_and_no_reset() {
+    async fn sees(mut wire: Wire<impl AsyncRead + AsyncWrite + Unpin>, refused: (&str, &str, &[u8], &str)) {
+        let (who, request, body, status) = refused;
+        wire.begin(who, request, &[("Content-Length", &body.len().to_string())]).await;
+        wire.write(body).await;
+        let head = wire.head().await;
+        assert!(head.starts_with(&format!("HTTP/1.1 {status}")), "{request}: {head}");
+        assert!(String::from_utf8(wire.rest().await).unwrap().contains("\"requestId\""), "{request}");
+    }
+    let plain = World::usual().await;
+    let encrypted = World::start(filesystem(), Settings::default(), true, "127.0.0.1:0").await;
+    let large = vec![b'x'; 20 * 1024 * 1024];
+    let manifest = vec![b' '; 4 * 1024 * 1024 + 1];
+    for refused in [
+        ("guest", "POST /v2/team/app/blobs/uploads/", &large[..], "403"),
+        ("dev", "PUT /v2/team/app/manifests/v1", &manifest, "413"),
+        ("dev", "PUT /v2/team/app/manifests/.bad", &large, "400"),
+    ] {
+        sees(Wire::to(&plain).await, refused).await;
+        sees(Wire::over_tls(&encrypted).await, refused).await;
+    }
 }
 
 /// Nobody makes the server read without end what it does not want.
