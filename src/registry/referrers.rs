@@ -160,7 +160,7 @@ impl Registry {
         }
         match hint {
             Some(key) => self.read_hint(key).await,
-            None => Ok(self.describe_referrer(subject, digest).await),
+            None => self.describe_referrer(subject, digest).await,
         }
     }
 
@@ -171,13 +171,13 @@ impl Registry {
         value.map(|value| serde_json::from_slice(&value).map_err(corrupt)).transpose()
     }
 
-    /// What a manifest says of itself, if it says that it refers to the subject. One that cannot be read refers to
-    /// nothing: the index that lists it is a client's.
-    async fn describe_referrer(&self, subject: &Subject<'_>, digest: &Digest) -> Option<Descriptor> {
-        let stored = self.manifest(subject.repository, &digest.clone().into()).await.ok()?;
-        let manifest = self.read_manifest(subject.repository, digest).await.ok()?;
+    /// What a manifest says of itself, if it says that it refers to the subject.
+    async fn describe_referrer(&self, subject: &Subject<'_>, digest: &Digest) -> Result<Option<Descriptor>> {
+        let stored = if_manifest(self.manifest(subject.repository, &digest.clone().into()).await)?;
+        let manifest = if_manifest(self.read_manifest(subject.repository, digest).await)?;
+        let (Some(stored), Some(manifest)) = (stored, manifest) else { return Ok(None) };
         let refers = manifest.subject.as_ref().is_some_and(|named| named.digest == *subject.digest);
-        refers.then(|| manifest.descriptor(digest.clone(), stored.size))
+        Ok(refers.then(|| manifest.descriptor(digest.clone(), stored.size)))
     }
 
     /// The manifests, after the wanted digest, that an index under the referrers tag schema lists. It is the clients'
@@ -189,14 +189,9 @@ impl Registry {
         let Some(head) = head.filter(|head| head.entry.media_type.as_ref().is_some_and(is_index)) else {
             return Ok(BTreeSet::new());
         };
-        match self.read_manifest(subject.repository, &head.entry.digest).await {
-            Ok(index) => {
-                let digests = index.manifests.into_iter().map(|listed| listed.digest);
-                Ok(digests.filter(|digest| subject.wanted.last.is_none_or(|last| digest > last)).collect())
-            }
-            Err(RegistryError::Store(error)) => Err(error.into()),
-            Err(_) => Ok(BTreeSet::new()),
-        }
+        let index = if_manifest(self.read_manifest(subject.repository, &head.entry.digest).await)?;
+        let digests = index.into_iter().flat_map(|index| index.manifests).map(|listed| listed.digest);
+        Ok(digests.filter(|digest| subject.wanted.last.is_none_or(|last| digest > last)).collect())
     }
 
     /// Writes the hint, before the version that it belongs to lands.
@@ -213,6 +208,18 @@ impl Registry {
         let descriptor = to_json(&manifest.descriptor(digest.clone(), size));
         self.inner.store.put_new(&key, descriptor, Durability::Durable).await?;
         Ok(())
+    }
+}
+
+/// What is no manifest, or none any more, refers to nothing: the index that lists it is a client's. Every other failure is
+/// the store's: a list that leaves out what could not be read would say that an image is not signed.
+fn if_manifest<T>(read: Result<T>) -> Result<Option<T>> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(RegistryError::ManifestUnknown { .. } | RegistryError::Schema1 { .. } | RegistryError::Manifest(_)) => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -3,11 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use regatta::oci::Digest;
-use regatta::store::faulty::Operation;
+use regatta::oci::{Digest, MediaType};
+use regatta::registry::layout;
+use regatta::store::Key;
+use regatta::store::faulty::{FaultyStore, Operation};
+use regatta::store::fs::FsStore;
 use reqwest::{Method, Response, header};
+use serde_json::{Value, json};
 
-use crate::registry_support::{Fixture, code};
+use crate::registry_support::{Fixture, OCI_MANIFEST, code, descriptor, image};
 
 /// Where an upload goes on, from the answer that says so.
 fn location(answer: &Response) -> String {
@@ -105,5 +109,48 @@ async fn of_many_closes_at_once_each_is_answered_with_201() {
         for answer in futures::future::join_all(closes).await {
             assert_eq!(answer.status(), 201, "{}", answer.text().await.unwrap());
         }
+    }
+}
+
+/// A list without what could not be read would say that an image is not signed.
+#[tokio::test(flavor = "multi_thread")]
+async fn referrers_that_cannot_be_read_are_an_error_and_never_left_out() {
+    let fixture = Fixture::start().await;
+    let config = fixture.push_blob("team/app", b"{}").await;
+    let subject = fixture.put_manifest("team/app", "v1", &image(&config, &[])).await;
+    let mut signature = image(&config, &[]);
+    signature["subject"] = descriptor(OCI_MANIFEST, &subject);
+    let signature = fixture.put_manifest("team/app", "signature", &signature).await;
+    let index = json!({
+        "schemaVersion": 2,
+        "mediaType": MediaType::OCI_INDEX,
+        "manifests": [descriptor(OCI_MANIFEST, &signature)],
+    });
+    let (tag, index) = (subject.as_str().replace(':', "-"), index.to_string());
+    let put = fixture.put("team/app", &tag, MediaType::OCI_INDEX, index.clone()).await;
+    assert_eq!(put.status(), 201);
+    let index = Digest::sha256(index.as_bytes());
+    // As if it had been pushed before there was a referrers API: only the index lists it.
+    let (name, registry) = ("team/app".parse().unwrap(), fixture.server.registry());
+    for hint in registry.all_hints(&name).await.unwrap() {
+        assert!(registry.forget_hint(&name, &hint).await.unwrap());
+    }
+    let listed = format!("/v2/team/app/referrers/{subject}");
+    let sound = fixture.get("root", &listed).await.json::<Value>().await.unwrap();
+    assert_eq!(sound["manifests"][0]["digest"], signature.as_str());
+    for unreadable in [&signature, &index] {
+        let hex = unreadable.hex().to_owned();
+        let directory = FsStore::open(fixture.root(), layout::temporaries()).unwrap();
+        let fails = move |operation, key: &Key| {
+            !(matches!(operation, Operation::Open | Operation::Read) && key.as_str().contains(&hex))
+        };
+        // It has nothing in memory yet.
+        let replica = fixture.replica_over(Arc::new(FaultyStore::new(Arc::new(directory), fails))).await;
+        assert_eq!(replica.get("root", &listed).await.status(), 500, "the store fails");
+        let file = fixture.root().join(layout::blob_data(unreadable).as_str());
+        let bytes = std::fs::read(&file).unwrap();
+        std::fs::write(&file, &bytes[1..]).unwrap();
+        assert_eq!(fixture.replica().await.get("root", &listed).await.status(), 500, "it is damaged");
+        std::fs::write(&file, &bytes).unwrap();
     }
 }
