@@ -66,6 +66,8 @@ mod protocol_wire;
 mod reference;
 #[path = "it/registry_access.rs"]
 mod registry_access;
+#[path = "it/registry_boot.rs"]
+mod registry_boot;
 #[path = "it/registry_faults.rs"]
 mod registry_faults;
 #[path = "it/registry_protocol.rs"]

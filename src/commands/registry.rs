@@ -22,6 +22,8 @@ use tokio_util::sync::CancellationToken;
 use self::background::Background;
 use self::sole::Sole;
 use super::store::{OpenError, Opened, StoreArgs};
+use crate::admin::KeySet;
+use crate::auth::Configured;
 use crate::clock::System;
 use crate::registry::{Registry, RegistryError};
 use crate::server::listen::Listener;
@@ -193,33 +195,25 @@ pub async fn run(args: Args) -> Result<(), Error> {
 }
 
 async fn serve(args: &Args) -> Result<(), Error> {
-    let signals = Signals::catch().map_err(Error::Signal)?;
+    let mut signals = Signals::catch().map_err(Error::Signal)?;
     // What is wrong is found before anything is made.
     let certificates = Certificates::read(args)?;
     let sources = files::Sources::new(args)?;
-    let (keys, configured) = sources.read()?;
-    let (opened, sole, registry, figures) = open(args).await?;
-    let listener = bind(args.listen, certificates.serving.as_ref()).await?;
-    let settings = Settings {
-        external_urls: external_urls(args, &listener, certificates.serving.is_some())?,
-        registry_uid: args.registry_uid.clone(),
-        sparse: args.sparse,
-        trusted_proxies: args.trusted_proxy.iter().copied().collect(),
-        store_figures: Some(figures),
-        ..Settings::default()
+    let access = sources.read()?;
+    let stop = CancellationToken::new();
+    let health = health::start(apart(args), stop.clone()).await?;
+    // A store that does not answer may be waited for, for as long as it takes.
+    let began = tokio::select! {
+        began = begin(args, &certificates, access) => began?,
+        () = signals.wait() => {
+            tracing::info!("told to end before it served");
+            return Ok(());
+        }
     };
-    let server = Server::new(registry, settings, keys, configured);
-    patiently(&args.store, async {
-        server.poll_documents().await?;
-        server.check_clock().await
-    })
-    .await?;
-    if opened.is_bucket() && opened.alone().is_none() {
-        server.leave_writing_to_another(sole.is_anothers().await?);
-    }
+    let Began { opened, sole, server, listener } = began;
     sources.say_password();
-    let listening = listen(args, &server, listener, &certificates, &opened.name).await?;
-    let background = Background::start(args, &server, sources, certificates);
+    let listening = listen(args, &server, listener, (&certificates, &opened.name), (health, stop)).await?;
+    let background = Background::start(&server, sources, certificates);
     let lost = tokio::select! {
         () = signals.wait() => None,
         why = alone::stays_alone(&opened, &sole, &server) => Some(why),
@@ -237,6 +231,37 @@ async fn serve(args: &Args) -> Result<(), Error> {
     }
     alone::give_back(&sole).await;
     Ok(())
+}
+
+/// What there is before anybody is served.
+struct Began {
+    opened: Opened,
+    sole: Sole,
+    server: Server,
+    listener: Listener,
+}
+
+async fn begin(args: &Args, certificates: &Certificates, access: (KeySet, Configured)) -> Result<Began, Error> {
+    let (opened, sole, registry, figures) = open(args).await?;
+    let listener = bind(args.listen, certificates.serving.as_ref().map(|served| &served.certificate)).await?;
+    let settings = Settings {
+        external_urls: external_urls(args, &listener, certificates.serving.is_some())?,
+        registry_uid: args.registry_uid.clone(),
+        sparse: args.sparse,
+        trusted_proxies: args.trusted_proxy.iter().copied().collect(),
+        store_figures: Some(figures),
+        ..Settings::default()
+    };
+    let server = Server::new(registry, settings, access.0, access.1);
+    patiently(&args.store, async {
+        server.poll_documents().await?;
+        server.check_clock().await
+    })
+    .await?;
+    if opened.is_bucket() && opened.alone().is_none() {
+        server.leave_writing_to_another(sole.is_anothers().await?);
+    }
+    Ok(Began { opened, sole, server, listener })
 }
 
 /// Opens the store, alone where that must be, and what is in it.
@@ -269,32 +294,37 @@ struct Listening {
     stop: CancellationToken,
 }
 
+/// What has an address of its own, and is there before the rest.
+fn apart(args: &Args) -> Vec<(SocketAddr, health::Made)> {
+    let made: [(Option<SocketAddr>, health::Made); 2] =
+        [(args.health_listen, probes::router), (args.metrics_listen, metrics::router)];
+    made.into_iter().filter_map(|(address, made)| Some((address?, made))).collect()
+}
+
 async fn listen(
     args: &Args,
     server: &Server,
     listener: Listener,
-    certificates: &Certificates,
-    store: &str,
+    (certificates, store): (&Certificates, &str),
+    (mut health, stop): (health::Health, CancellationToken),
 ) -> Result<Listening, Error> {
-    let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
     let grace = Duration::from_secs(args.grace_seconds);
     let mut serve = |listener: Listener, router: Router| {
         tasks.spawn(listener.serve(router, stop.clone(), grace));
     };
     let mut main = Router::new().fallback(dispatch::serve).with_state(server.clone());
-    let mut apart = Vec::new();
-    for (address, router) in
-        [(args.health_listen, probes::router(server.clone())), (args.metrics_listen, metrics::router(server.clone()))]
+    for (address, made) in
+        [(args.health_listen, probes::router as health::Made), (args.metrics_listen, metrics::router)]
     {
-        match address {
-            Some(address) => apart.push((address, router)),
-            None => main = main.merge(router),
+        if address.is_none() {
+            main = main.merge(made(server.clone()));
         }
     }
-    let health = health::start(server.clone(), apart, stop.clone()).await?;
+    health.of(server);
     if let Some(address) = args.internal_listen {
-        serve(bind(address, certificates.inside.as_ref()).await?, internal::router(server.clone()));
+        let certificate = certificates.inside.as_ref().map(|served| &served.certificate);
+        serve(bind(address, certificate).await?, internal::router(server.clone()));
     }
     let address = listener.address().map_err(|source| Error::Listen { address: args.listen, source })?;
     serve(listener.at_most(connections(args.max_connections.get())), main);
@@ -334,8 +364,8 @@ async fn bind(address: SocketAddr, certificate: Option<&Certificate>) -> Result<
 
 /// Of the two listeners that may have TLS.
 struct Certificates {
-    serving: Option<Certificate>,
-    inside: Option<Certificate>,
+    serving: Option<files::WatchedCertificate>,
+    inside: Option<files::WatchedCertificate>,
 }
 
 impl Certificates {
@@ -347,10 +377,9 @@ impl Certificates {
     }
 }
 
-fn certificate(certificate: Option<&Path>, key: Option<&Path>) -> Result<Option<Certificate>, Error> {
-    let (Some(certificate), Some(key)) = (certificate, key) else { return Ok(None) };
-    let made = Certificate::new(&files::read(certificate)?, &files::read(key)?);
-    made.map(Some).map_err(|source| Error::Tls { path: certificate.to_path_buf(), source })
+fn certificate(chain: Option<&Path>, key: Option<&Path>) -> Result<Option<files::WatchedCertificate>, Error> {
+    let (Some(chain), Some(key)) = (chain, key) else { return Ok(None) };
+    files::WatchedCertificate::read(chain, key).map(Some)
 }
 
 /// Outside a cluster clients use the very address that is listened at.
@@ -388,7 +417,7 @@ impl Signals {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    async fn wait(mut self) {
+    async fn wait(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

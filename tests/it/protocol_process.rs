@@ -235,7 +235,8 @@ async fn a_server_that_goes_away_finishes_what_it_began() {
     assert!(registry.program.end().await.success());
 }
 
-fn write_certificate(directory: &Path) -> reqwest::Certificate {
+/// A fresh certificate for 127.0.0.1, and its key: `tls.crt` and `tls.key`.
+pub fn write_certificate(directory: &Path) -> reqwest::Certificate {
     let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
     for (name, text) in [("tls.key", made.signing_key.serialize_pem()), ("tls.crt", made.cert.pem())] {
         // As a mounted Secret changes: all at once.

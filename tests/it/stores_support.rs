@@ -25,9 +25,9 @@ use tokio::task::JoinHandle;
 
 use crate::program::{Program, like_main};
 
-const BUCKET: &str = "images";
-const ACCESS_KEY: &str = "for-tests";
-const SECRET_KEY: &str = "for-tests-only";
+pub const BUCKET: &str = "images";
+pub const ACCESS_KEY: &str = "for-tests";
+pub const SECRET_KEY: &str = "for-tests-only";
 
 /// A program of e2e/parts.sh, by its target and its name; built where it is not there yet.
 pub fn program(target: &'static str, name: &'static str) -> PathBuf {

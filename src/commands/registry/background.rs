@@ -1,14 +1,13 @@
 //! What a registry does beside its requests: looks at mounted files, sweeps, compares clocks, counts uploads anew.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use super::{Args, Certificates, files};
+use super::Certificates;
+use super::files::{self, WatchedCertificate};
 use crate::registry::sweep;
 use crate::server::fault::chain;
-use crate::server::tls::Certificate;
 use crate::server::{Server, documents, open_uploads};
 
 /// What goes on beside the requests.
@@ -21,11 +20,8 @@ pub struct Background {
 
 impl Background {
     /// Starts it.
-    pub(super) fn start(args: &Args, server: &Server, sources: files::Sources, certificates: Certificates) -> Self {
-        let certificates = [
-            (certificates.serving, args.tls_cert.clone(), args.tls_key.clone()),
-            (certificates.inside, args.internal_tls_cert.clone(), args.internal_tls_key.clone()),
-        ];
+    pub(super) fn start(server: &Server, sources: files::Sources, certificates: Certificates) -> Self {
+        let certificates = [certificates.serving, certificates.inside].into_iter().flatten().collect();
         Self {
             polls: tokio::spawn(poll(server.clone(), sources, certificates)),
             sweeps: tokio::spawn(sweep(server.clone())),
@@ -45,14 +41,10 @@ impl Background {
     }
 }
 
-type Polled = (Option<Certificate>, Option<PathBuf>, Option<PathBuf>);
-
 /// Looks at the mounted files, every other second.
-async fn poll(server: Server, mut sources: files::Sources, certificates: [Polled; 2]) {
+async fn poll(server: Server, mut sources: files::Sources, mut certificates: Vec<WatchedCertificate>) {
     let mut ticks = tokio::time::interval(documents::POLL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut watched =
-        certificates.map(|(certificate, chain, key)| files::WatchedCertificate::new(certificate, chain, key));
     loop {
         ticks.tick().await;
         match sources.read_if_changed() {
@@ -65,7 +57,7 @@ async fn poll(server: Server, mut sources: files::Sources, certificates: [Polled
                 tracing::error!(error = %chain(&error), "a changed file is not taken; what was in force stays so");
             }
         }
-        for certificate in &mut watched {
+        for certificate in &mut certificates {
             certificate.poll();
         }
     }

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::Args;
+use super::{Args, Error};
 use crate::admin::KeySet;
 use crate::auth::htpasswd::Htpasswd;
 use crate::auth::secrets::SecretHash;
 use crate::auth::{Configured, Identity};
-use crate::server::fault::chain;
+use crate::server::fault;
 use crate::server::tls::Certificate;
 
 /// The user whose password is made where nothing else is configured.
@@ -219,35 +219,34 @@ fn local_admin(path: &Path) -> Result<SecretHash, FileError> {
 /// A certificate and the files that it came from.
 #[derive(Debug)]
 pub struct WatchedCertificate {
-    watched: Option<(Certificate, PathBuf, PathBuf)>,
-    seen: Option<(Vec<u8>, Vec<u8>)>,
+    /// The one that is in use.
+    pub certificate: Certificate,
+    chain: PathBuf,
+    key: PathBuf,
+    /// What was in the files when they were looked at last, whether it could be used or not.
+    seen: (Vec<u8>, Vec<u8>),
 }
 
 impl WatchedCertificate {
-    /// Nothing is watched where there is no certificate.
-    pub fn new(certificate: Option<Certificate>, chain: Option<PathBuf>, key: Option<PathBuf>) -> Self {
-        let watched = match (certificate, chain, key) {
-            (Some(certificate), Some(chain), Some(key)) => Some((certificate, chain, key)),
-            (Some(_) | None, Some(_) | None, Some(_) | None) => None,
-        };
-        let seen = watched.as_ref().and_then(|(_, chain, key)| Some((read(chain).ok()?, read(key).ok()?)));
-        Self { watched, seen }
+    /// What the files hold now.
+    pub(super) fn read(chain: &Path, key: &Path) -> Result<Self, Error> {
+        let seen = (read(chain)?, read(key)?);
+        let made = Certificate::new(&seen.0, &seen.1);
+        let certificate = made.map_err(|source| Error::Tls { path: chain.to_path_buf(), source })?;
+        Ok(Self { certificate, chain: chain.to_path_buf(), key: key.to_path_buf(), seen })
     }
 
     /// Takes a changed certificate; one that cannot be used is said once and not taken.
     pub fn poll(&mut self) {
-        let Some((certificate, path, key)) = &self.watched else { return };
-        let (Ok(new_chain), Ok(new_key)) = (read(path), read(key)) else { return };
-        let new = Some((new_chain, new_key));
+        let (Ok(chain), Ok(key)) = (read(&self.chain), read(&self.key)) else { return };
+        let new = (chain, key);
         if new == self.seen {
             return;
         }
-        let Some((new_chain, new_key)) = &new else { return };
-        match certificate.replace(new_chain, new_key) {
-            Ok(()) => tracing::info!(path = %path.display(), "a new certificate is in use"),
-            Err(error) => {
-                tracing::error!(path = %path.display(), error = %chain(&error), "a changed certificate is not taken");
-            }
+        let path = self.chain.display();
+        match self.certificate.replace(&new.0, &new.1) {
+            Ok(()) => tracing::info!(%path, "a new certificate is in use"),
+            Err(error) => tracing::error!(%path, error = %fault::chain(&error), "a changed certificate is not taken"),
         }
         self.seen = new;
     }

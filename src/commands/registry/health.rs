@@ -1,13 +1,19 @@
 //! Health, metrics and the look at the store, on a thread and a runtime of their own: whatever the requests of clients
-//! wait for, these go on.
+//! wait for, these go on. They are there before the store answers: that may take long, and a pod of which nothing is heard
+//! is ended.
 
 use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
 
 use super::Error;
 use crate::server::Server;
@@ -16,48 +22,65 @@ use crate::server::listen::Listener;
 /// How long open requests may take at the end: answers here are short.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// The running thread.
-pub(super) struct Health(oneshot::Receiver<()>);
+/// What an address serves, once there is a server.
+pub(super) type Made = fn(Server) -> Router;
+
+/// What it serves; nothing while there is no server yet.
+type Serves = Arc<OnceLock<Router>>;
+
+/// The running thread. It ends when this is dropped, and when it is told to stop.
+pub(super) struct Health {
+    server: Option<oneshot::Sender<Server>>,
+    end: oneshot::Receiver<()>,
+}
 
 impl Health {
+    /// From now on it is told how this server fares.
+    pub(super) fn of(&mut self, server: &Server) {
+        if let Some(sender) = self.server.take() {
+            // It has ended only where the process is about to.
+            let _ = sender.send(server.clone());
+        }
+    }
+
     /// Waits for its end, which comes once it was told to stop.
     pub(super) async fn ended(self) {
         // The sender is dropped at the end, whatever end that is.
-        let _ = self.0.await;
+        let _ = self.end.await;
     }
 }
 
 /// Starts it; returns once all addresses are bound.
-pub(super) async fn start(
-    server: Server,
-    routers: Vec<(SocketAddr, Router)>,
-    stop: CancellationToken,
-) -> Result<Health, Error> {
+pub(super) async fn start(addresses: Vec<(SocketAddr, Made)>, stop: CancellationToken) -> Result<Health, Error> {
     let (bound, is_bound) = oneshot::channel();
-    let (end, ended) = oneshot::channel();
+    let (sender, server) = oneshot::channel();
+    let (ends, end) = oneshot::channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Thread)?;
     let run = move || {
-        runtime.block_on(run(server, routers, stop, bound));
+        runtime.block_on(run(addresses, server, stop, bound));
         // A look at a volume that hangs may be going on for ever.
         runtime.shutdown_background();
-        drop(end);
+        drop(ends);
     };
     std::thread::Builder::new().name("health".to_owned()).spawn(run).map_err(Error::Thread)?;
     is_bound.await.map_err(|error| Error::Thread(std::io::Error::other(error)))??;
-    Ok(Health(ended))
+    Ok(Health { server: Some(sender), end })
 }
 
 async fn run(
-    server: Server,
-    routers: Vec<(SocketAddr, Router)>,
+    addresses: Vec<(SocketAddr, Made)>,
+    server: oneshot::Receiver<Server>,
     stop: CancellationToken,
     bound: oneshot::Sender<Result<(), Error>>,
 ) {
-    let mut tasks = JoinSet::new();
-    for (address, router) in routers {
+    let (mut tasks, mut all) = (JoinSet::new(), Vec::new());
+    for (address, made) in addresses {
         match Listener::bind(address, None).await {
             Ok(listener) => {
+                let serves = Serves::default();
+                let router = Router::new().fallback(serve).with_state(Arc::clone(&serves));
                 tasks.spawn(listener.serve(router, stop.clone(), GRACE));
+                all.push((serves, made));
             }
             Err(source) => {
                 // Nobody waits for the answer any more if the process is ending.
@@ -67,9 +90,26 @@ async fn run(
         }
     }
     let _ = bound.send(Ok(()));
+    // There will be none where the process ends before.
+    let Ok(server) = server.await else { return };
+    for (serves, made) in all {
+        serves.get_or_init(|| made(server.clone()));
+    }
     tokio::select! {
         () = server.watch_store() => {}
         () = stop.cancelled() => {}
     }
     while tasks.join_next().await.is_some() {}
+}
+
+async fn serve(State(serves): State<Serves>, request: Request) -> Response {
+    match serves.get() {
+        // A router never fails.
+        Some(router) => router.clone().oneshot(request).await.into_response(),
+        None if request.uri().path() == "/healthz" => "ok\n".into_response(),
+        None => {
+            let why = "not ready: the registry is starting, and waits for its store or for the lease of the replica before it\n";
+            (StatusCode::SERVICE_UNAVAILABLE, why).into_response()
+        }
+    }
 }
