@@ -124,9 +124,7 @@ impl FsStore {
         written.inspect_err(|error| self.inner.note(error))
     }
 
-    /// Does something in the pool; from the beginning where an NFS server does not know a handle any more (another
-    /// client removed what it stands for): names are looked up anew then. What is done twice thereby is as a request
-    /// whose answer was lost, which every operation takes.
+    /// Does something in the pool.
     async fn blocking<T: Send + 'static>(
         &self,
         turn: impl Send + 'static,
@@ -135,8 +133,7 @@ impl FsStore {
         let inner = Arc::clone(&self.inner);
         let work = move || {
             let _turn = turn;
-            let again = (1..STALE_TRIES).map(|_| work(&inner)).find(|result| !is_stale(result));
-            again.unwrap_or_else(|| work(&inner))
+            unless_stale(|| work(&inner))
         };
         match tokio::task::spawn_blocking(work).await {
             Ok(result) => result,
@@ -164,6 +161,9 @@ impl Inner {
     }
 
     fn create(&self, key: &Key, value: &[u8], durability: Durability) -> Result<PutNew, StoreError> {
+        if value.is_empty() && durability == Durability::Volatile {
+            return write::empty(self, key);
+        }
         let temporary = self.scratch.join(nonce());
         write::file(self, &temporary, value, durability)?;
         let put = self.put(&temporary, key, value, durability);
@@ -277,6 +277,14 @@ fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
+/// Does something; from the beginning where an NFS server does not know a handle any more (another client removed what it
+/// stands for): names are looked up anew then. What is done twice thereby is as a request whose answer was lost, which every
+/// operation takes.
+fn unless_stale<T>(work: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    let again = (1..STALE_TRIES).map(|_| work()).find(|result| !is_stale(result));
+    again.unwrap_or_else(work)
+}
+
 fn is_stale<T>(result: &Result<T, StoreError>) -> bool {
     let Err(StoreError::Io { source, .. }) = result else { return false };
     source.kind() == io::ErrorKind::StaleNetworkFileHandle
@@ -327,10 +335,8 @@ impl Backend for FsStore {
     }
 
     fn temporary<'a>(&'a self, key: &'a Key) -> Answer<'a, Box<dyn Writer>> {
-        Box::pin(async move {
-            let writer = self.writing("creating", key.clone(), FileWriter::create).await?;
-            Ok(Box::new(writer) as Box<dyn Writer>)
-        })
+        let writer = FileWriter::new(&self.inner, key);
+        Box::pin(std::future::ready(Ok(Box::new(writer) as Box<dyn Writer>)))
     }
 
     fn publish<'a>(&'a self, temporary: &'a Key, key: &'a Key, durability: Durability) -> Answer<'a, Published> {

@@ -12,12 +12,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::Inner;
 use super::directory::with_parent;
-use crate::store::{Answer, Durability, Key, StoreError, Writer};
+use super::read::Wait;
+use super::{Inner, unless_stale};
+use crate::store::{Answer, Durability, Key, PutNew, StoreError, Writer};
 
 /// How much is gathered before it is handed to the blocking pool.
-const BATCH: usize = 256 * 1024;
+const BATCH: usize = 512 * 1024;
 
 /// How much is gathered in all, by this process for a store.
 pub(super) const GATHERED: usize = 16 * 1024 * 1024;
@@ -41,6 +42,19 @@ pub(super) fn sync_or_remove(file: &File, path: &Path) -> io::Result<()> {
     file.sync_data().inspect_err(|_| drop(std::fs::remove_file(path)))
 }
 
+/// Makes a key without a value: nobody can see half of it, and so it needs no temporary.
+pub(super) fn empty(inner: &Inner, key: &Key) -> Result<PutNew, StoreError> {
+    match create(inner, key) {
+        Ok(_) => Ok(PutNew::Created),
+        Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {
+            let failed = |source| StoreError::io("writing", key, source);
+            let stored = inner.reader.value(key, Wait::Yes).map_err(failed)?.unwrap_or_default();
+            Ok(if stored.is_empty() { PutNew::Created } else { PutNew::Exists(stored) })
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// Writes a small temporary file.
 pub(super) fn file(inner: &Inner, key: &Key, value: &[u8], durability: Durability) -> Result<(), StoreError> {
     let mut file = create(inner, key)?;
@@ -54,7 +68,8 @@ pub(super) fn file(inner: &Inner, key: &Key, value: &[u8], durability: Durabilit
     })
 }
 
-/// Writes a large temporary file: gathers, and writes in the blocking pool while the next bytes come in.
+/// Writes a large temporary file: gathers, and writes in the blocking pool while the next bytes come in. The file is made
+/// with the first of them, so that a small one takes a single way there.
 pub(super) struct FileWriter {
     key: Key,
     size: u64,
@@ -69,15 +84,14 @@ pub(super) struct FileWriter {
 }
 
 enum State {
-    Idle(File),
-    Writing(tokio::task::JoinHandle<io::Result<File>>),
+    Begun,
+    Writing(tokio::task::JoinHandle<Result<File, StoreError>>),
     Failed,
 }
 
 impl FileWriter {
-    pub(super) fn create(inner: &Arc<Inner>, key: &Key) -> Result<Self, StoreError> {
-        let file = create(inner, key)?;
-        Ok(Self {
+    pub(super) fn new(inner: &Arc<Inner>, key: &Key) -> Self {
+        Self {
             key: key.clone(),
             size: 0,
             gathered: Vec::new(),
@@ -85,8 +99,8 @@ impl FileWriter {
             gathered_bytes: 0,
             inner: Arc::clone(inner),
             taken: None,
-            state: State::Idle(file),
-        })
+            state: State::Begun,
+        }
     }
 
     /// Takes a chunk; false where there is no room for it to wait in.
@@ -117,35 +131,37 @@ impl FileWriter {
     }
 
     fn failed(&self, source: io::Error) -> StoreError {
-        let error = StoreError::io("writing", &self.key, source);
-        self.inner.note(&error);
-        error
+        StoreError::io("writing", &self.key, source)
     }
 
-    /// Waits for what is being written, and gives the file.
-    async fn settle(&mut self) -> Result<File, StoreError> {
+    /// Waits for what is being written, and gives the file; none where it is not made yet.
+    async fn settle(&mut self) -> Result<Option<File>, StoreError> {
         match std::mem::replace(&mut self.state, State::Failed) {
-            State::Idle(file) => Ok(file),
+            State::Begun => Ok(None),
             State::Writing(task) => {
-                let file = task.await.map_err(io::Error::other).and_then(|written| written);
-                file.map_err(|source| self.failed(source))
+                let written = task.await.map_err(|error| self.failed(io::Error::other(error)));
+                written.flatten().inspect_err(|error| self.inner.note(error)).map(Some)
             }
             State::Failed => Err(self.failed(io::Error::other("an earlier write failed"))),
         }
     }
 
-    async fn flush(&mut self) -> Result<(), StoreError> {
-        let mut file = self.settle().await?;
+    /// Writes what was gathered, and syncs it where that is asked for.
+    async fn flush(&mut self, durability: Durability) -> Result<(), StoreError> {
+        let file = self.settle().await?;
         let turn = self.inner.turns.write().await.map_err(|source| self.failed(source))?;
         self.seal();
         let (batch, taken) = (std::mem::take(&mut self.gathered), self.taken.take());
         self.gathered_bytes = 0;
+        let (inner, key) = (Arc::clone(&self.inner), self.key.clone());
         self.state = State::Writing(tokio::task::spawn_blocking(move || {
             let _held = (turn, taken);
-            for bytes in &batch {
-                file.write_all(bytes)?;
-            }
-            Ok(file)
+            let mut file = file.map_or_else(|| unless_stale(|| create(&inner, &key)), Ok)?;
+            let written = batch.iter().try_for_each(|bytes| file.write_all(bytes)).and_then(|()| match durability {
+                Durability::Durable => sync_or_remove(&file, &inner.path(&key)),
+                Durability::Volatile => Ok(()),
+            });
+            written.map(|()| file).map_err(|source| StoreError::io("writing", &key, source))
         }));
         Ok(())
     }
@@ -156,24 +172,15 @@ impl Writer for FileWriter {
         Box::pin(async move {
             self.size += bytes.len() as u64;
             let has_room = self.gather(bytes);
-            if !has_room || self.gathered_bytes >= BATCH { self.flush().await } else { Ok(()) }
+            let is_enough = !has_room || self.gathered_bytes >= BATCH;
+            if is_enough { self.flush(Durability::Volatile).await } else { Ok(()) }
         })
     }
 
     fn finish(mut self: Box<Self>, durability: Durability) -> Answer<'static, u64> {
         Box::pin(async move {
-            self.flush().await?;
-            let file = self.settle().await?;
-            if durability == Durability::Durable {
-                let turn = self.inner.turns.write().await.map_err(|source| self.failed(source))?;
-                let path = self.inner.path(&self.key);
-                let synced = tokio::task::spawn_blocking(move || {
-                    let _turn = turn;
-                    sync_or_remove(&file, &path)
-                });
-                let synced = synced.await.map_err(io::Error::other).and_then(|synced| synced);
-                synced.map_err(|source| self.failed(source))?;
-            }
+            self.flush(durability).await?;
+            self.settle().await?;
             Ok(self.size)
         })
     }
@@ -193,7 +200,7 @@ mod tests {
     #[tokio::test]
     async fn single_bytes_wait_as_bytes_and_come_in_their_order() {
         let (root, store) = store();
-        let mut writer = FileWriter::create(&store.inner, &Key::new("tmp/a").unwrap()).unwrap();
+        let mut writer = FileWriter::new(&store.inner, &Key::new("tmp/a").unwrap());
         let chunks = [Bytes::from_static(b"a"), Bytes::from(vec![b'b'; COPIED]), Bytes::from_static(b"c")];
         for chunk in &chunks {
             writer.write(chunk.clone()).await.unwrap();
@@ -215,7 +222,7 @@ mod tests {
         let mut writers = Vec::new();
         for number in 0..100 {
             let key = Key::new(format!("tmp/{number}")).unwrap();
-            let mut writer = FileWriter::create(&store.inner, &key).unwrap();
+            let mut writer = FileWriter::new(&store.inner, &key);
             for _ in 0..25 {
                 writer.write(Bytes::from(vec![0; 40 * 1024])).await.unwrap();
             }
