@@ -42,11 +42,13 @@ on_exit() {
 processor() { awk -F': ' '$1 ~ /^model name/ { print $2; exit }' /proc/cpuinfo; }
 memory() { awk '$1 == "MemTotal:" { printf "%.0f GB", $2 * 1024 / 1e9 }' /proc/meminfo; }
 
-# missed: which marks are not reached, before anything else.
+# missed: which marks are not reached, and which parts have no figures at all, before anything else.
 missed() {
-	local rows each
+	local rows each without=()
 	rows=$(for each in "${PARTS[@]}"; do [ ! -s "$OUT/$each.md" ] || cat "$OUT/$each.md"; done | awk -F' *[|] *' '/\*\*missed\*\*/ { printf "%s%s", n++ ? "; " : "", $2 }')
 	if [ -n "$rows" ]; then printf 'Marks that were **missed**: %s.\n' "$rows"; else printf 'No mark was missed.\n'; fi
+	for each in "${PARTS[@]}"; do [ -s "$OUT/$each.md" ] || without+=("$each"); done
+	[ ${#without[@]} = 0 ] || printf 'Not measured, and so without a word on their marks: %s.\n' "${without[*]}"
 }
 
 document() {
