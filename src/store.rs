@@ -80,6 +80,12 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
     /// Begins a temporary object that nobody sees until it is published.
     fn temporary<'a>(&'a self, key: &'a Key) -> Answer<'a, Box<dyn Writer>>;
 
+    /// Puts finished temporary objects together, in this order, to another one; the store does it itself, and their bytes
+    /// are not sent again. They stay where they are. `None` where it cannot do that with these.
+    fn compose<'a>(&'a self, _pieces: &'a [Piece], _whole: &'a Key) -> Option<Answer<'a, ()>> {
+        None
+    }
+
     /// Gives a finished temporary object its name, if no such key exists; `Durable` puts its bytes on disk first,
     /// however it was finished. The temporary is left where it is.
     fn publish<'a>(&'a self, temporary: &'a Key, key: &'a Key, durability: Durability) -> Answer<'a, Published>;
@@ -209,6 +215,15 @@ pub struct Meta {
     pub size: u64,
     /// When the content was written, by the store's clock.
     pub modified: SystemTime,
+}
+
+/// An object that is to become part of another: see [`Backend::compose`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// Its key.
+    pub key: Key,
+    /// How many bytes it has.
+    pub size: u64,
 }
 
 /// A name below a directory.

@@ -114,6 +114,8 @@ mod stores_suite;
 mod stores_support;
 #[path = "it/stores_swift.rs"]
 mod stores_swift;
+#[path = "it/stores_uploads.rs"]
+mod stores_uploads;
 
 #[path = "it/survival_acts.rs"]
 mod survival_acts;

@@ -9,6 +9,7 @@
 //! A chunk that comes after a small part is written behind a copy of it, and the new part takes the place of both: a
 //! client that sends single bytes leaves a few files rather than thousands. What is copied is hashed once more at the end.
 
+mod assemble;
 mod close;
 mod given_up;
 mod step;
@@ -260,12 +261,14 @@ impl Registry {
         Ok(())
     }
 
-    /// The hash of what is there, if this very process hashed it all.
+    /// The hash of what is there, if it was hashed as it came: by this very process, or by any where what that was told to
+    /// be there is there still.
     fn hasher_so_far(&self, before: &Standing, algorithm: Algorithm) -> Option<Hasher> {
         if before.size == 0 {
             return Some(Hasher::new(algorithm));
         }
-        if algorithm != before.algorithm || before.origin != self.inner.origin || before.state.is_empty() {
+        let are_those_bytes = before.origin == self.inner.origin || self.keeps_what_is_seen();
+        if algorithm != before.algorithm || !are_those_bytes || before.state.is_empty() {
             return None;
         }
         Hasher::resume(algorithm, &hex::decode(&before.state).ok()?)

@@ -11,6 +11,7 @@
 //! Requests are signed when they are sent and hold for a quarter of an hour at most, so that nothing that was delayed on
 //! the way lands much later than it was decided.
 
+mod compose;
 mod copy;
 mod failures;
 mod keystone;
@@ -39,7 +40,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use super::config::{Secrets, Service};
 use super::{
-    Abilities, Answer, Backend, Capacity, Child, Durability, Exclusive, Key, Meta, Object, Published, PutNew,
+    Abilities, Answer, Backend, Capacity, Child, Durability, Exclusive, Key, Meta, Object, Piece, Published, PutNew,
     StoreError, Writer,
 };
 use failures::{failed, found, is_refusal, text};
@@ -388,6 +389,10 @@ impl Backend for Bucket {
 
     fn temporary<'a>(&'a self, key: &'a Key) -> Answer<'a, Box<dyn Writer>> {
         Box::pin(async move { Ok(Box::new(self.writer(key).await?) as Box<dyn Writer>) })
+    }
+
+    fn compose<'a>(&'a self, pieces: &'a [Piece], whole: &'a Key) -> Option<Answer<'a, ()>> {
+        self.can_compose(pieces).then(|| Box::pin(self.put_together(pieces, whole)) as Answer<'a, ()>)
     }
 
     fn publish<'a>(&'a self, temporary: &'a Key, key: &'a Key, _: Durability) -> Answer<'a, Published> {

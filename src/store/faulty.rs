@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 
 use super::{
-    Abilities, Answer, Backend, Capacity, Child, Durability, Key, Meta, Object, Published, PutNew, Store, StoreError,
-    Writer, Writes,
+    Abilities, Answer, Backend, Capacity, Child, Durability, Key, Meta, Object, Piece, Published, PutNew, Store,
+    StoreError, Writer, Writes,
 };
 
 pub use super::Operation;
@@ -115,6 +115,11 @@ impl Backend for FaultyStore {
             Ok(Box::new(FaultyWriter { inner, judge: Arc::clone(&self.judge), key: key.clone() }) as Box<dyn Writer>)
         });
         self.ask(Operation::Temporary, key, begun)
+    }
+
+    fn compose<'a>(&'a self, pieces: &'a [Piece], whole: &'a Key) -> Option<Answer<'a, ()>> {
+        let composed = self.inner.compose(pieces, whole)?;
+        Some(self.ask(Operation::Compose, whole, composed))
     }
 
     fn publish<'a>(&'a self, temporary: &'a Key, key: &'a Key, durability: Durability) -> Answer<'a, Published> {

@@ -14,8 +14,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::{
-    Abilities, Answer, Backend, Capacity, Child, Durability, Key, Meta, Object, Operation, Published, PutNew, Store,
-    StoreError, Writer, Writes,
+    Abilities, Answer, Backend, Capacity, Child, Durability, Key, Meta, Object, Operation, Piece, Published, PutNew,
+    Store, StoreError, Writer, Writes,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -201,6 +201,11 @@ impl Backend for MeteredStore {
             let inner = work.await?;
             Ok(Box::new(MeteredWriter { inner, figures }) as Box<dyn Writer>)
         })
+    }
+
+    fn compose<'a>(&'a self, pieces: &'a [Piece], whole: &'a Key) -> Option<Answer<'a, ()>> {
+        let composed = self.inner.compose(pieces, whole)?;
+        Some(self.timed(Operation::Compose, |_| composed))
     }
 
     fn publish<'a>(&'a self, temporary: &'a Key, key: &'a Key, durability: Durability) -> Answer<'a, Published> {

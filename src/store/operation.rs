@@ -21,6 +21,8 @@ pub enum Operation {
     Write,
     /// [`super::Writer::finish`]
     Finish,
+    /// [`super::Backend::compose`], by the name of the whole.
+    Compose,
     /// [`super::Backend::publish`], by the name that is made.
     Publish,
     /// [`super::Backend::replace`], by the name whose bytes are replaced.
@@ -39,7 +41,7 @@ pub enum Operation {
 
 impl Operation {
     /// All of them, in the order of the variants.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::PutNew,
         Self::Read,
         Self::Open,
@@ -49,6 +51,7 @@ impl Operation {
         Self::Temporary,
         Self::Write,
         Self::Finish,
+        Self::Compose,
         Self::Publish,
         Self::Replace,
         Self::MakeDurable,
@@ -70,6 +73,7 @@ impl Operation {
             Self::Temporary => "temporary",
             Self::Write => "write",
             Self::Finish => "finish",
+            Self::Compose => "compose",
             Self::Publish => "publish",
             Self::Replace => "replace",
             Self::MakeDurable => "make_durable",
@@ -88,6 +92,7 @@ impl Operation {
             | Self::Temporary
             | Self::Write
             | Self::Finish
+            | Self::Compose
             | Self::Publish
             | Self::Replace
             | Self::Rename => true,

@@ -3,13 +3,10 @@
 //! The chunk that comes with the closing request is no part of the upload: it counts once the whole has the digest
 //! that the client said, and is forgotten otherwise, so that a client which tries again doubles nothing.
 
-use futures::TryStreamExt as _;
-
 use super::{Body, Done, GivenUp, MOST_PARTS, Part, Upload, end_of, step};
 use crate::oci::{Digest, Hasher, RepositoryName};
 use crate::registry::register::{Author, is_torn};
-use crate::registry::{Registry, RegistryError, Result, layout, nonce, versions};
-use crate::store::{Durability, Key};
+use crate::registry::{Registry, RegistryError, Result, layout, versions};
 
 impl Registry {
     /// Takes the last chunk, verifies, publishes and links. A second close repeats the work and ends the same. After one
@@ -121,73 +118,6 @@ impl Registry {
         }
     }
 
-    /// One file with all the bytes, verified; and what clears it away if it is a copy.
-    async fn assemble(
-        &self,
-        upload: &Upload,
-        parts: &[Part],
-        digest: &Digest,
-        hasher: Option<Hasher>,
-    ) -> Result<(Key, GivenUp)> {
-        match (parts, hasher) {
-            // What was copied was read, and is read once more: what was hashed is what came.
-            ([part], Some(hasher)) if part.copied.is_none() => {
-                verify(digest, hasher.finish())?;
-                let key = part.key(upload);
-                // What could not be synced is gone.
-                let unknown = || RegistryError::UploadUnknown(upload.id.clone());
-                let there = self.inner.store.head(&key).await?.ok_or_else(unknown)?.size;
-                if there != part.length {
-                    return Err(RegistryError::SizeInvalid { expected: part.length, received: there });
-                }
-                Ok((key, GivenUp::nothing()))
-            }
-            (parts, hasher) => self.concatenate(upload, parts, digest, hasher).await,
-        }
-    }
-
-    async fn concatenate(
-        &self,
-        upload: &Upload,
-        parts: &[Part],
-        digest: &Digest,
-        known: Option<Hasher>,
-    ) -> Result<(Key, GivenUp)> {
-        if let Some(hasher) = known {
-            verify(digest, hasher.finish())?;
-        }
-        let whole = layout::upload_part(&upload.id, &nonce());
-        let mut copy = GivenUp::file(self, whole.clone());
-        let copied = self.copy_parts(upload, parts, digest, &whole).await;
-        if copied.is_err() {
-            copy.forget();
-            self.discard(&whole).await;
-        }
-        copied.map(|()| (whole, copy))
-    }
-
-    /// Writes the parts to one file, and verifies what was read.
-    async fn copy_parts(&self, upload: &Upload, parts: &[Part], digest: &Digest, whole: &Key) -> Result<()> {
-        let mut writer = self.inner.store.temporary(whole).await?;
-        let mut hasher = Hasher::new(digest.algorithm());
-        for part in parts {
-            let key = part.key(upload);
-            let unknown = || RegistryError::UploadUnknown(upload.id.clone());
-            let object = self.inner.store.open(&key).await?.ok_or_else(unknown)?;
-            if object.meta.size != part.length {
-                return Err(RegistryError::SizeInvalid { expected: part.length, received: object.meta.size });
-            }
-            let mut bytes = object.stream(0, part.length);
-            let failed = |source| RegistryError::unreadable(&key, source);
-            while let Some(chunk) = bytes.try_next().await.map_err(failed)? {
-                hasher.update(&chunk);
-                writer.write(chunk).await?;
-            }
-        }
-        writer.finish(Durability::Volatile).await?;
-        verify(digest, hasher.finish())
-    }
-
     /// Takes a whole blob in one request.
     pub async fn put_blob(
         &self,
@@ -220,11 +150,4 @@ fn add(parts: &mut Vec<Part>, part: Part) -> bool {
         parts.push(part);
     }
     fits
-}
-
-fn verify(expected: &Digest, actual: Digest) -> Result<()> {
-    if *expected == actual {
-        return Ok(());
-    }
-    Err(RegistryError::DigestMismatch { expected: expected.clone(), actual })
 }
