@@ -142,6 +142,12 @@ pub trait Writer: Send {
     /// Appends. The bytes may be on their way when this returns; an error of theirs comes with a later call.
     fn write(&mut self, bytes: Bytes) -> Answer<'_, ()>;
 
+    /// Comes to its end when the bytes of this one had better be all: they come too slowly, and others wait for the memory
+    /// that they take. To be waited for while the next bytes are; never ends where the store holds none.
+    fn gives_way(&mut self) -> Answer<'_, ()> {
+        Box::pin(std::future::pending())
+    }
+
     /// All bytes are there; durable or not, as asked.
     fn finish(self: Box<Self>, durability: Durability) -> Answer<'static, u64>;
 }

@@ -15,7 +15,7 @@ mod given_up;
 mod step;
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt as _};
+use futures::{FutureExt as _, Stream, StreamExt as _};
 
 use super::register::{is_torn, to_json};
 use super::{Registry, RegistryError, Result, layout, nonce, versions};
@@ -285,10 +285,10 @@ impl Registry {
         mut hasher: Option<&mut Hasher>,
     ) -> Result<(u64, Result<()>)> {
         // The PUT that closes an upload mostly has no body: no file is made for nothing.
-        let mut writer = None;
+        let mut writer: Option<Box<dyn Writer>> = None;
         let mut received = 0;
         let mut outcome = Ok(());
-        while let Some(chunk) = body.next().await {
+        while let Some(chunk) = next_of(&mut body, writer.as_deref_mut()).await {
             match chunk {
                 Ok(chunk) if chunk.is_empty() => {}
                 Ok(chunk) => {
@@ -381,6 +381,22 @@ impl Registry {
             }
         }
         Ok(())
+    }
+}
+
+/// What comes next of a body. One that takes room which others wait for, and comes too slowly, ends as if it broke off.
+async fn next_of(body: &mut impl Body, writer: Option<&mut (dyn Writer + 'static)>) -> Option<std::io::Result<Bytes>> {
+    let Some(writer) = writer else { return body.next().await };
+    if let Some(ready) = body.next().now_or_never() {
+        return ready;
+    }
+    tokio::select! {
+        biased;
+        next = body.next() => next,
+        _ = writer.gives_way() => {
+            let why = "it came too slowly, while others waited for the memory that it took";
+            Some(Err(std::io::Error::new(std::io::ErrorKind::TimedOut, why)))
+        }
     }
 }
 

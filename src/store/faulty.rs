@@ -180,6 +180,10 @@ impl Writer for FaultyWriter {
         Box::pin(std::future::ready(Err(failure(&self.key))))
     }
 
+    fn gives_way(&mut self) -> Answer<'_, ()> {
+        self.inner.gives_way()
+    }
+
     fn finish(self: Box<Self>, durability: Durability) -> Answer<'static, u64> {
         if (self.judge)(Operation::Finish, &self.key) {
             return self.inner.finish(durability);

@@ -268,6 +268,10 @@ impl Writer for MeteredWriter {
         })
     }
 
+    fn gives_way(&mut self) -> Answer<'_, ()> {
+        self.inner.gives_way()
+    }
+
     fn finish(self: Box<Self>, durability: Durability) -> Answer<'static, u64> {
         let Self { inner, figures } = *self;
         let began = Instant::now();

@@ -309,3 +309,66 @@ async fn many_uploads_that_stall_are_held_in_bounded_memory() {
     let large: &'static [u8] = vec![9; 20 * MEBIBYTE].leak();
     assert_eq!(registry.push(large).await.status(), StatusCode::CREATED);
 }
+
+/// A body of which so much comes at once, and then some bytes now and then, for ever.
+fn trickling(piece: &bytes::Bytes, pieces: usize, taken: &Arc<AtomicUsize>) -> reqwest::Body {
+    use futures::StreamExt as _;
+    let (piece, taken) = (piece.clone(), Arc::clone(taken));
+    let bytes = futures::stream::iter(0..pieces).map(move |_| {
+        taken.fetch_add(piece.len(), Ordering::SeqCst);
+        Ok::<_, std::io::Error>(piece.clone())
+    });
+    let some = bytes::Bytes::from_static(&[7; 1_000]);
+    let trickle = futures::stream::unfold((), move |()| {
+        let some = some.clone();
+        async move {
+            tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+            Some((Ok(some), ()))
+        }
+    });
+    reqwest::Body::wrap_stream(bytes.chain(trickle))
+}
+
+/// Each had room for a part once a little of it had come, however slowly the rest came: some dozens of them stopped all
+/// others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn uploads_that_trickle_keep_nobody_from_uploading() {
+    const UPLOADS: usize = 120;
+    let server = S3Server::start().await;
+    let files = Files::new(&server.url);
+    let registry = Served::start(&files).await;
+    let idle = registry.program.peak_kib();
+    let (piece, taken) = (bytes::Bytes::from(vec![7; MEBIBYTE / 4]), Arc::new(AtomicUsize::new(0)));
+    let (mut trickling_ones, mut locations) = (Vec::new(), Vec::new());
+    for _ in 0..UPLOADS {
+        let begun = client().post(format!("{}/v2/app/blobs/uploads/", registry.url));
+        let begun = begun.basic_auth("admin", Some(PASSWORD)).send().await.unwrap();
+        let location = format!("{}{}", registry.url, begun.headers()["location"].to_str().unwrap());
+        let patch = client().patch(&location).basic_auth("admin", Some(PASSWORD));
+        trickling_ones.push(tokio::spawn(patch.body(trickling(&piece, 5, &taken)).send()));
+        locations.push(location);
+    }
+    eventually("most have sent what they send at once", async || match taken.load(Ordering::SeqCst) {
+        most if most > UPLOADS * MEBIBYTE / 2 => Ok(()),
+        few => Err(few),
+    })
+    .await;
+    let large: &'static [u8] = vec![9; 50_000_000].leak();
+    let began = std::time::Instant::now();
+    let pushed = tokio::time::timeout(std::time::Duration::from_secs(90), registry.push(large)).await;
+    assert_eq!(pushed.expect("others are kept waiting").status(), StatusCode::CREATED);
+    println!("50 MB beside {UPLOADS} uploads that trickle: {:.1} s", began.elapsed().as_secs_f64());
+    let held = registry.program.peak_kib();
+    println!("idle {idle} KiB, then {held} KiB");
+    assert!(held - idle < 190 * 1024, "idle {idle} KiB, then {held} KiB");
+    // Who gave way is told so, and what came of his is kept.
+    let gave_way = trickling_ones.iter().position(tokio::task::JoinHandle::is_finished).expect("somebody gave way");
+    let answer = trickling_ones.swap_remove(gave_way).await.unwrap().unwrap();
+    assert_eq!(answer.status(), StatusCode::REQUEST_TIMEOUT);
+    let status = client().get(&locations[gave_way]).basic_auth("admin", Some(PASSWORD)).send().await.unwrap();
+    assert_eq!(status.status(), StatusCode::NO_CONTENT);
+    let range = status.headers()["range"].to_str().unwrap().to_owned();
+    let end: usize = range.strip_prefix("0-").unwrap().parse().unwrap();
+    assert!(end > MEBIBYTE / 2, "{range}");
+    trickling_ones.iter().for_each(tokio::task::JoinHandle::abort);
+}

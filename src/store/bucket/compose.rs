@@ -58,7 +58,7 @@ impl Bucket {
         // What passes through is at most what is less than a part, and the last piece where that is one.
         let mut room = Taken::default();
         if pieces.iter().any(|piece| piece.size < self.least_part()) {
-            room.reserve_first(&self.inner.room, super::write::PART).await;
+            room.hold(&self.inner.room, super::write::PART).await;
         }
         let options = WriteOptions { concurrent: AT_ONCE, ..WriteOptions::default() };
         let mut writer = self.inner.operator.writer_options(whole.as_str(), options).await?;

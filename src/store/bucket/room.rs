@@ -4,108 +4,219 @@
 //! the first one back, since it may be the last. Without a bound many slow uploads take all memory there is. Who has no
 //! room waits, and so does his client.
 //!
-//! Three kinds of room are taken in this order only, so that nobody waits for whom he keeps waiting: a little one, for the
-//! first bytes, which is given back for a part's; a part's, kept until the upload ends; and one part more, for as long as
-//! it takes to fill. For the last there is always somebody's turn: what is sent frees the room of what was sent before.
+//! Room is taken as bytes come, and for no more than came: an upload that will be large and comes slowly keeps nothing
+//! from others yet. When there is none left, it is somebody's *turn* to go on without: he comes to the end of a part, what
+//! is sent makes room, and the turn is another's. So nobody waits for whom he keeps waiting.
+//!
+//! Who holds room while others wait for it, and brings less than a useful rate, gives way: what he brought is kept and
+//! sent as it is, and his client told to go on from there later. Only the time counts for which he was waited for.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::write::PART;
+/// What room is counted in. So many bytes of each upload are not counted: what a connection holds anyway.
+const UNIT: usize = 64 * 1024;
 
-/// So many bytes of each upload are not counted: what a connection holds anyway.
-const FREE: usize = 64 * 1024;
+/// How many there are: 80 MiB. Whose turn it is may have two parts more.
+const UNITS: usize = 1_280;
 
-/// What an upload may hold beyond these before it needs room for a part.
-const LITTLE: usize = 1024 * 1024;
+/// The least that is of use within [`WITHIN`], while others wait: 64 KiB a second.
+const USEFUL: usize = 320 * 1024;
 
-/// How many uploads have a little at once.
-const LITTLES: usize = 32;
+/// How long an upload is waited for before it is judged.
+const WITHIN: Duration = if cfg!(test) { Duration::from_millis(100) } else { Duration::from_secs(5) };
 
-/// How many parts there is room for: 64 MiB.
-const PARTS: usize = 8;
+/// How often somebody is to give way: what he held is free a little later.
+const APART: Duration = Duration::from_millis(100);
+
+/// How often it is looked whether others wait.
+const LOOK: Duration = if cfg!(test) { Duration::from_millis(10) } else { Duration::from_millis(250) };
 
 /// The room of one bucket.
 #[derive(Debug)]
 pub(super) struct Room {
-    littles: Arc<Semaphore>,
-    parts: Arc<Semaphore>,
-    /// Who fills a part without any room left; one at a time.
-    beyond: Arc<Semaphore>,
+    units: Arc<Semaphore>,
+    /// Who goes on without any room left; one at a time.
+    turn: Arc<Semaphore>,
+    /// How many wait.
+    waiting: AtomicUsize,
+    /// When somebody gave way last.
+    gave_way: Mutex<Option<Instant>>,
 }
 
 impl Default for Room {
     fn default() -> Self {
         let of = |permits| Arc::new(Semaphore::new(permits));
-        Self { littles: of(LITTLES), parts: of(PARTS), beyond: of(1) }
+        Self { units: of(UNITS), turn: of(1), waiting: AtomicUsize::default(), gave_way: Mutex::default() }
+    }
+}
+
+impl Room {
+    /// Whether somebody is to give way now.
+    fn is_wanted(&self) -> bool {
+        if self.waiting.load(Ordering::Relaxed) == 0 {
+            return false;
+        }
+        let mut last = self.gave_way.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = last.is_none_or(|last| last.elapsed() >= APART);
+        if is_due {
+            *last = Some(Instant::now());
+        }
+        is_due
+    }
+
+    fn wait(&self) -> Waiting<'_> {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        Waiting(self)
+    }
+}
+
+/// One who waits, until this is dropped.
+struct Waiting<'a>(&'a Room);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// What one upload has of it.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
-    little: Option<OwnedSemaphorePermit>,
-    /// For the part that the library holds, or is to hold.
-    first: Option<OwnedSemaphorePermit>,
-    /// For the one after it.
-    next: Option<OwnedSemaphorePermit>,
-    /// For the one that is filled while those two are on their way.
-    ahead: Option<OwnedSemaphorePermit>,
+    units: Option<OwnedSemaphorePermit>,
+    turn: Option<OwnedSemaphorePermit>,
+    pace: Pace,
 }
 
 impl Taken {
-    /// Waits until there is room for so much of the first part.
-    pub(super) async fn reserve_first(&mut self, room: &Room, filled: usize) {
-        if filled <= FREE || self.first.is_some() {
+    /// Waits until there is room for so many bytes in all, or it is one's turn to do without.
+    pub(super) async fn hold(&mut self, room: &Room, bytes: usize) {
+        if self.try_hold(room, bytes) || self.turn.is_some() {
             return;
         }
-        if filled > LITTLE {
-            self.first = one_of(&room.parts).await;
-            self.little = None;
-        } else if self.little.is_none() {
-            self.little = one_of(&room.littles).await;
+        let _waiting = room.wait();
+        let missing = self.missing(bytes);
+        // Neither is ever closed.
+        tokio::select! {
+            biased;
+            Ok(more) = Arc::clone(&room.units).acquire_many_owned(missing) => self.add(more),
+            Ok(turn) = Arc::clone(&room.turn).acquire_owned() => self.turn = Some(turn),
+            else => {}
         }
     }
 
-    /// Waits until there is room for another part, or it is one's turn to do without.
-    pub(super) async fn reserve_next(&mut self, room: &Room) {
-        if self.next.is_none() {
-            self.next = tokio::select! {
-                biased;
-                permit = one_of(&room.parts) => permit,
-                permit = one_of(&room.beyond) => permit,
-            };
+    /// Takes room for so many bytes in all, if there is so much just now.
+    pub(super) fn try_hold(&mut self, room: &Room, bytes: usize) -> bool {
+        let missing = self.missing(bytes);
+        if missing > 0 {
+            let Ok(more) = Arc::clone(&room.units).try_acquire_many_owned(missing) else { return false };
+            self.add(more);
+        }
+        self.turn = None;
+        true
+    }
+
+    /// So many bytes are left; what the others took is free, and so is the turn where nothing is held without room.
+    pub(super) fn keep(&mut self, bytes: usize) {
+        let spare = self.count().saturating_sub(units_for(bytes));
+        if let Some(units) = &mut self.units {
+            drop(units.split(spare));
+        }
+        if self.missing(bytes) == 0 {
+            self.turn = None;
         }
     }
 
-    /// Room for a part while another is on its way, if there is any.
-    pub(super) fn reserve_ahead(&mut self, room: &Room) -> bool {
-        if self.ahead.is_none() {
-            self.ahead = Arc::clone(&room.parts).try_acquire_owned().ok();
-        }
-        self.ahead.is_some()
+    /// So many bytes came from the client.
+    pub(super) fn came(&mut self, bytes: usize) {
+        self.pace.came(bytes, Instant::now());
     }
 
-    /// What was on its way is there: the library holds one part, and there may be some of another.
-    pub(super) fn sent(&mut self) {
-        self.next = self.ahead.take();
+    /// Ends when what is held is wanted by others, and comes too slowly. To be waited for while the client is.
+    pub(super) async fn gives_way(&mut self, room: &Room) {
+        if self.count() == 0 && self.turn.is_none() {
+            return std::future::pending().await;
+        }
+        self.pace.waits(Instant::now());
+        while !(self.pace.is_slow(Instant::now()) && room.is_wanted()) {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    fn add(&mut self, more: OwnedSemaphorePermit) {
+        match &mut self.units {
+            Some(units) => units.merge(more),
+            none @ None => *none = Some(more),
+        }
+    }
+
+    fn count(&self) -> usize {
+        self.units.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
+    }
+
+    fn missing(&self, bytes: usize) -> u32 {
+        u32::try_from(units_for(bytes).saturating_sub(self.count())).unwrap_or(u32::MAX)
     }
 }
 
-/// None only where nobody waits any more.
-async fn one_of(room: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
-    Arc::clone(room).acquire_owned().await.ok()
+fn units_for(bytes: usize) -> usize {
+    bytes.saturating_sub(1) / UNIT
 }
 
-/// Pieces of this size at most are reserved for, so that what is not counted stays small.
+/// How fast an upload comes, by the time for which it was waited for.
+#[derive(Debug, Default)]
+struct Pace {
+    waited: Duration,
+    received: usize,
+    since: Option<Instant>,
+    /// As it was judged last.
+    slow: bool,
+}
+
+impl Pace {
+    fn waits(&mut self, now: Instant) {
+        self.since.get_or_insert(now);
+    }
+
+    fn came(&mut self, bytes: usize, now: Instant) {
+        self.pass(now);
+        self.since = None;
+        self.received += bytes;
+        self.judge();
+    }
+
+    fn is_slow(&mut self, now: Instant) -> bool {
+        self.pass(now);
+        self.judge();
+        self.slow
+    }
+
+    fn pass(&mut self, now: Instant) {
+        if let Some(since) = &mut self.since {
+            self.waited += now.saturating_duration_since(*since);
+            *since = now;
+        }
+    }
+
+    fn judge(&mut self) {
+        if self.waited >= WITHIN {
+            self.slow = self.received < USEFUL;
+            (self.waited, self.received) = (Duration::ZERO, 0);
+        }
+    }
+}
+
+/// Pieces of this size at most are held for, so that what is not counted stays small.
 pub(super) fn piece(filled: usize, length: usize) -> usize {
-    let until = [FREE, LITTLE, PART].into_iter().find(|&bound| filled < bound).unwrap_or(PART);
-    length.min(until.saturating_sub(filled))
+    length.min(UNIT - filled % UNIT)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::write::PART;
     use super::*;
 
     /// Every upload needs more than there is for all of them; each comes to its end.
@@ -115,51 +226,89 @@ mod tests {
         let uploads = (0..40).map(|_| {
             let room = Arc::clone(&room);
             tokio::spawn(async move {
-                let mut taken = Taken::default();
+                let (mut taken, mut held) = (Taken::default(), 0);
                 for part in 0..5 {
                     let mut filled = 0;
                     while filled < PART {
-                        filled += piece(filled, 300_000);
-                        if part == 0 {
-                            taken.reserve_first(&room, filled).await;
-                        } else {
-                            taken.reserve_next(&room).await;
-                        }
+                        let piece = piece(filled, 300_000);
+                        filled += piece;
+                        held += piece;
+                        taken.hold(&room, held).await;
                         tokio::task::yield_now().await;
                     }
+                    // The first one is kept.
                     if part > 0 {
-                        taken.sent();
+                        held -= PART;
+                        taken.keep(held);
                     }
                 }
             })
         });
         for upload in uploads.collect::<Vec<_>>() {
-            tokio::time::timeout(std::time::Duration::from_secs(30), upload)
-                .await
-                .expect("nobody waits for ever")
-                .unwrap();
+            tokio::time::timeout(Duration::from_secs(30), upload).await.expect("nobody waits for ever").unwrap();
         }
-        assert_eq!((room.littles.available_permits(), room.parts.available_permits()), (LITTLES, PARTS));
+        assert_eq!((room.units.available_permits(), room.turn.available_permits()), (UNITS, 1));
+        assert_eq!(room.waiting.load(Ordering::Relaxed), 0);
+    }
+
+    async fn waits(held: impl Future<Output = ()>) -> bool {
+        tokio::time::timeout(Duration::from_millis(20), held).await.is_err()
     }
 
     #[tokio::test]
     async fn no_more_is_held_than_there_is_room_for() {
         let room = Room::default();
         let mut held = Vec::new();
-        for _ in 0..PARTS {
+        for _ in 0..UNITS * UNIT / PART {
             let mut taken = Taken::default();
-            taken.reserve_first(&room, PART).await;
+            taken.hold(&room, PART + UNIT).await;
             held.push(taken);
         }
-        let waits = async |reserved: &mut (dyn Future<Output = ()> + Unpin)| {
-            tokio::time::timeout(std::time::Duration::from_millis(20), reserved).await.is_err()
-        };
-        assert!(!waits(&mut Box::pin(held[0].reserve_next(&room))).await, "one goes on");
-        assert!(!held[0].reserve_ahead(&room));
-        assert!(waits(&mut Box::pin(held[1].reserve_next(&room))).await, "and the others wait for it");
-        assert!(waits(&mut Box::pin(Taken::default().reserve_first(&room, LITTLE + 1))).await);
-        assert!(!waits(&mut Box::pin(Taken::default().reserve_first(&room, LITTLE))).await);
+        assert!(!waits(held[0].hold(&room, 2 * PART)).await, "one goes on");
+        assert!(waits(held[1].hold(&room, 2 * PART)).await, "and the others wait for it");
+        let mut other = Taken::default();
+        assert!(waits(other.hold(&room, UNIT + 1)).await);
+        assert!(!waits(other.hold(&room, UNIT)).await, "so little is not counted");
+        held[0].keep(PART + UNIT);
+        assert!(!waits(held[1].hold(&room, 2 * PART)).await, "now it is its turn");
         held.remove(0);
-        assert!(!waits(&mut Box::pin(held[0].reserve_next(&room))).await);
+        assert!(!waits(other.hold(&room, PART)).await);
+    }
+
+    async fn gives_way(taken: &mut Taken, room: &Room) -> bool {
+        tokio::time::timeout(3 * WITHIN, taken.gives_way(room)).await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn who_brings_nothing_gives_way_where_others_wait_and_only_there() {
+        let (room, mut taken) = (Room::default(), Taken::default());
+        taken.hold(&room, 10 * UNIT).await;
+        assert!(!gives_way(&mut taken, &room).await, "nobody wants it");
+        let _other = room.wait();
+        assert!(gives_way(&mut taken, &room).await);
+        assert!(!gives_way(&mut Taken::default(), &room).await, "it holds nothing");
+    }
+
+    /// How one is judged that brings so much in each tenth of the time, and whose bytes the store takes as long to take.
+    fn is_slow(each_time: usize, to_take: Duration) -> bool {
+        let (mut pace, mut now) = (Pace::default(), Instant::now());
+        for _ in 0..60 {
+            pace.waits(now);
+            now += WITHIN / 10;
+            if pace.is_slow(now) {
+                return true;
+            }
+            pace.came(each_time, now);
+            now += to_take;
+        }
+        false
+    }
+
+    #[test]
+    fn a_pace_is_what_came_in_the_time_for_which_the_client_was_waited_for() {
+        for to_take in [Duration::ZERO, WITHIN, 100 * WITHIN] {
+            assert!(is_slow(0, to_take) && is_slow(2_000, to_take) && is_slow(USEFUL / 11, to_take));
+            assert!(!is_slow(USEFUL / 8, to_take) && !is_slow(PART, to_take));
+        }
     }
 }

@@ -23,6 +23,8 @@ pub(super) struct BucketWriter {
     filled: usize,
     /// Parts that were handed on.
     sent: usize,
+    /// Bytes in memory: those of the next part, and those that were handed on and are not sent yet.
+    held: usize,
     room: Taken,
 }
 
@@ -42,7 +44,7 @@ impl Bucket {
         let writer = opened.map_err(|error| failed("creating", key, error))?;
         let (part, room) = Default::default();
         let (bucket, key, sender) = (self.clone(), key.clone(), Sender::Idle(writer));
-        Ok(BucketWriter { bucket, key, size: 0, sender, part, filled: 0, sent: 0, room })
+        Ok(BucketWriter { bucket, key, size: 0, sender, part, filled: 0, sent: 0, held: 0, room })
     }
 }
 
@@ -79,9 +81,10 @@ impl BucketWriter {
             return Err(self.over());
         }
         self.size += bytes.len() as u64;
+        self.room.came(bytes.len());
         while !bytes.is_empty() {
             let piece = bytes.split_to(piece(self.filled, bytes.len()));
-            self.reserve(self.filled + piece.len()).await?;
+            self.reserve(piece.len()).await?;
             self.filled += piece.len();
             self.part.push(piece);
             if self.filled == PART {
@@ -91,20 +94,15 @@ impl BucketWriter {
         Ok(())
     }
 
-    /// Waits for room for so much of the part that is being filled.
-    async fn reserve(&mut self, filled: usize) -> Result<(), StoreError> {
-        let room = &self.bucket.inner.room;
-        if self.sent == 0 {
-            self.room.reserve_first(room, filled).await;
-            return Ok(());
-        }
-        if matches!(self.sender, Sender::Busy(_)) {
-            if self.room.reserve_ahead(room) {
-                return Ok(());
-            }
+    /// Waits for room for so much more of the part that is being filled. Where there is none, what is on its way may leave
+    /// some behind.
+    async fn reserve(&mut self, more: usize) -> Result<(), StoreError> {
+        let is_sending = matches!(self.sender, Sender::Busy(_));
+        if is_sending && !self.room.try_hold(&self.bucket.inner.room, self.held + more) {
             self.rest().await?;
         }
-        self.room.reserve_next(&self.bucket.inner.room).await;
+        self.room.hold(&self.bucket.inner.room, self.held + more).await;
+        self.held += more;
         Ok(())
     }
 
@@ -128,7 +126,11 @@ impl BucketWriter {
             return Ok(());
         }
         let rested = self.sender.rest().await;
-        self.room.sent();
+        // The first one is held back by the library, and then each until the next.
+        if self.sent > 1 {
+            self.held = self.held.saturating_sub(PART);
+        }
+        self.room.keep(self.held);
         let Err(error) = rested else { return Ok(()) };
         self.give_up().await;
         Err(failed("writing", &self.key, error))
@@ -167,6 +169,13 @@ impl BucketWriter {
 impl Writer for BucketWriter {
     fn write(&mut self, bytes: Bytes) -> Answer<'_, ()> {
         Box::pin(self.append(bytes))
+    }
+
+    fn gives_way(&mut self) -> Answer<'_, ()> {
+        Box::pin(async move {
+            self.room.gives_way(&self.bucket.inner.room).await;
+            Ok(())
+        })
     }
 
     fn finish(self: Box<Self>, _: Durability) -> Answer<'static, u64> {
