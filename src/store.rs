@@ -17,6 +17,7 @@ mod operation;
 mod smallest;
 #[cfg(test)]
 pub mod suite;
+mod walk;
 
 use std::io;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use futures::stream::BoxStream;
 
 pub use key::{Key, KeyError};
 pub use operation::Operation;
+pub use walk::{Listing, Walk};
 
 /// A store, whatever is behind it.
 pub type Store = Arc<dyn Backend>;
@@ -71,6 +73,12 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
         _after: Option<&'a str>,
         _limit: usize,
     ) -> Option<Answer<'a, Vec<String>>> {
+        None
+    }
+
+    /// A listing of names, or of keys at any depth, that stays open from page to page: for [`Walk`]. `None` where it costs no
+    /// less than to begin anew behind the last name.
+    fn listing(&self, _directory: &Key, _after: Option<&str>, _deep: bool) -> Option<Box<dyn Listing>> {
         None
     }
 

@@ -116,6 +116,8 @@ mod stores_support;
 mod stores_swift;
 #[path = "it/stores_uploads.rs"]
 mod stores_uploads;
+#[path = "it/stores_walks.rs"]
+mod stores_walks;
 
 #[path = "it/survival_acts.rs"]
 mod survival_acts;

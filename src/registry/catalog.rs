@@ -4,7 +4,7 @@ use futures::future::BoxFuture;
 
 use super::{Registry, RegistryError, Result, layout};
 use crate::oci::RepositoryName;
-use crate::store::{Durability, Key};
+use crate::store::{Durability, Key, Walk};
 
 /// The most names that one listing is asked for.
 const PAGE: usize = 1_001;
@@ -48,7 +48,7 @@ impl Registry {
     ) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             // `a/b` goes on inside directory `a`, then behind it; `a` goes on behind the key of `a` itself.
-            let mut from = match after.and_then(|after| after.split_once('/')) {
+            let from = match after.and_then(|after| after.split_once('/')) {
                 Some((first, rest)) => {
                     if !is_component(first) {
                         return Ok(());
@@ -58,9 +58,10 @@ impl Registry {
                 }
                 None => after.map(|after| format!("{after}{}", layout::SEPARATOR)),
             };
+            let mut names = Walk::new(&self.inner.store, directory.clone(), from);
             while found.len() < limit {
                 let page = (limit - found.len()).clamp(FEW, PAGE);
-                let children = self.inner.store.children(&directory, from.as_deref(), page).await?;
+                let children = names.names(page).await?;
                 for child in &children {
                     if found.len() >= limit {
                         return Ok(());
@@ -72,11 +73,8 @@ impl Registry {
                         found.extend(format!("{prefix}{name}").parse::<RepositoryName>().ok());
                     }
                 }
-                match children.last() {
-                    Some(last) if children.len() == page => {
-                        from = Some(if last.is_directory { format!("{}/", last.name) } else { last.name.clone() });
-                    }
-                    Some(_) | None => return Ok(()),
+                if children.len() < page {
+                    return Ok(());
                 }
             }
             Ok(())

@@ -7,7 +7,7 @@ use futures::future::try_join_all;
 
 use super::{Register, Registry, RegistryError, Result, layout, register::to_json};
 use crate::oci::{Descriptor, Digest, Manifest, RepositoryName, Tag};
-use crate::store::{Durability, Key};
+use crate::store::{Durability, Key, Walk};
 
 /// How many names are looked at in one listing.
 const LISTED: usize = 1_000;
@@ -113,9 +113,10 @@ impl Registry {
         let mut listed = self.listed_by_tag(&subject).await?;
         let mut page = Page::default();
         // Behind all hints of that digest: `"` sorts just after the separator.
-        let mut after = wanted.last.map(|last| format!("{}\"", layout::in_a_name(last)));
+        let after = wanted.last.map(|last| format!("{}\"", layout::in_a_name(last)));
+        let mut walk = Walk::new(&self.inner.store, directory.clone(), after);
         loop {
-            let children = self.inner.store.children(&directory, after.as_deref(), LISTED).await?;
+            let children = walk.names(LISTED).await?;
             let mut candidates = Vec::with_capacity(children.len());
             for child in &children {
                 let Some((digest, _)) = layout::referrer_of(&child.name) else { continue };
@@ -125,9 +126,8 @@ impl Registry {
                 candidates.push((digest, Some(directory.join(&child.name))));
             }
             self.consider(&subject, candidates, &mut page).await?;
-            match children.last() {
-                Some(last) if children.len() == LISTED && page.next.is_none() => after = Some(last.name.clone()),
-                Some(_) | None => break,
+            if children.len() < LISTED || page.next.is_some() {
+                break;
             }
         }
         self.consider(&subject, listed.into_iter().map(|rest| (rest, None)).collect(), &mut page).await?;

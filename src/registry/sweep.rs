@@ -4,7 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::{Registry, Result, journal, layout};
-use crate::store::{Child, Key};
+use crate::store::{Child, Key, Walk};
 
 /// A temporary older than this lands nothing: its writer, if it wakes up, begins again.
 pub const TEMPORARY: Duration = Duration::from_hours(1);
@@ -47,17 +47,16 @@ impl Registry {
 
     async fn sweep_temporaries(&self, now: SystemTime) -> Result<u64> {
         let directory = layout::temporaries();
-        let (mut swept, mut after) = (0, None);
+        let (mut swept, mut walk) = (0, Walk::new(&self.inner.store, directory.clone(), None));
         loop {
-            let children = self.inner.store.children(&directory, after.as_deref(), PAGE).await?;
+            let children = walk.names(PAGE).await?;
             for child in &children {
                 let key = directory.join(&child.name);
                 if self.is_older(&key, now, TEMPORARY).await? && self.inner.store.delete(&key).await? {
                     swept += 1;
                 }
             }
-            after = children.last().filter(|_| children.len() == PAGE).map(Child::as_start);
-            if after.is_none() {
+            if children.len() < PAGE {
                 return Ok(swept);
             }
         }
@@ -69,14 +68,13 @@ impl Registry {
     }
 
     async fn sweep_uploads(&self, now: SystemTime) -> Result<u64> {
-        let (mut swept, mut after) = (0, None);
+        let (mut swept, mut walk) = (0, Walk::new(&self.inner.store, layout::uploads(), None));
         loop {
-            let uploads = self.inner.store.children(&layout::uploads(), after.as_deref(), PAGE).await?;
+            let uploads = walk.names(PAGE).await?;
             for upload in &uploads {
                 swept += u64::from(self.sweep_upload_if_old(&layout::upload(&upload.name), now).await?);
             }
-            after = uploads.last().filter(|_| uploads.len() == PAGE).map(Child::as_start);
-            if after.is_none() {
+            if uploads.len() < PAGE {
                 return Ok(swept);
             }
         }

@@ -6,7 +6,7 @@ use super::journal::Ticket;
 use super::register::{Author, Draft, Head, Op, Permit};
 use super::{Register, Registry, RegistryError, Result, layout, versions};
 use crate::oci::{Digest, Reference, RepositoryName, Tag};
-use crate::store::Child;
+use crate::store::{Child, Walk};
 
 /// The most names that one listing is asked for.
 const PAGE: usize = 1_001;
@@ -28,26 +28,26 @@ const LOOKED_AT: usize = 10_000;
 struct Listed {
     /// Whether a tag is set, where its names alone say so.
     names: Vec<(Tag, Option<bool>)>,
-    /// Where the next ones are listed from.
+    /// Behind what the next ones come.
     next: Option<String>,
 }
 
 impl Listed {
     /// From keys of a listing that ends after so many: each tag's newest version first, and its hint behind that.
-    fn from_keys(keys: &[String], most: usize) -> Self {
-        let groups: Vec<&[String]> = keys.chunk_by(|a, b| component(a) == component(b)).collect();
+    fn from_keys(keys: &[Child], most: usize) -> Self {
+        let groups: Vec<&[Child]> = keys.chunk_by(|a, b| component(a) == component(b)).collect();
         let is_full = keys.len() >= most;
         // What the last one's second key is may not be known.
         let whole = if is_full && groups.len() > 1 { &groups[..groups.len() - 1] } else { &groups[..] };
-        let name = |group: &&[String]| Some((tag_of(component(group.first()?))?, set_by_name(group)));
+        let name = |group: &&[Child]| Some((tag_of(component(group.first()?))?, set_by_name(group)));
         let next = whole.last().and_then(|group| group.first()).filter(|_| is_full);
         let next = next.map(|key| format!("{}/~", component(key)));
         Self { names: whole.iter().filter_map(name).collect(), next }
     }
 }
 
-fn component(key: &str) -> &str {
-    key.split_once('/').map_or(key, |(first, _)| first)
+fn component(key: &Child) -> &str {
+    key.name.split_once('/').map_or(&key.name, |(first, _)| first)
 }
 
 fn tag_of(name: &str) -> Option<Tag> {
@@ -59,10 +59,10 @@ fn behind(tag: &str) -> String {
     format!("{tag}{}/~", layout::SEPARATOR)
 }
 
-fn set_by_name(keys: &[String]) -> Option<bool> {
-    let version = keys.first()?.split_once('/')?.1;
+fn set_by_name(keys: &[Child]) -> Option<bool> {
+    let version = keys.first()?.name.split_once('/')?.1;
     versions::number(version)?;
-    let hint = keys.get(1)?.split_once('/')?.1.strip_prefix(version)?.strip_prefix(layout::SEPARATOR)?;
+    let hint = keys.get(1)?.name.split_once('/')?.1.strip_prefix(version)?.strip_prefix(layout::SEPARATOR)?;
     Some(hint == Op::Set.hint())
 }
 
@@ -94,15 +94,14 @@ impl Registry {
         limit: usize,
     ) -> Result<(Vec<Tag>, Option<Tag>)> {
         let (mut tags, mut looked_at) = (Vec::<Tag>::new(), 0);
-        let mut after = last.map(behind);
+        let mut walk = self.walk_tags(repository, last.map(behind));
         loop {
             // One more than is wanted tells whether there is one: then the directory is listed once.
             let wanted = (limit - tags.len()).saturating_add(1);
             let page = if looked_at == 0 { wanted.clamp(FEW, PAGE) } else { PAGE };
-            let Listed { names, next } = self.list_tags(repository, after.as_deref(), page).await?;
+            let Listed { names, next } = list_tags(&mut walk, page).await?;
             looked_at += page;
-            after = next;
-            let end = names.last().filter(|_| after.is_some()).map(|(tag, _)| tag.clone());
+            let end = names.last().filter(|_| next.is_some()).map(|(tag, _)| tag.clone());
             let mut names = names.into_iter().peekable();
             while names.peek().is_some() {
                 let wanted = (limit - tags.len()).saturating_add(1).min(AT_ONCE);
@@ -121,24 +120,14 @@ impl Registry {
                     tags.extend(register.into_tag());
                 }
             }
-            if after.is_none() || (looked_at >= LOOKED_AT && end.is_some()) {
+            if next.is_none() || (looked_at >= LOOKED_AT && end.is_some()) {
                 return Ok((tags, end));
             }
         }
     }
 
-    /// Names of tags, and what else the listing says. Whatever else lies there is passed over.
-    async fn list_tags(&self, repository: &RepositoryName, after: Option<&str>, page: usize) -> Result<Listed> {
-        let directory = layout::tags(repository);
-        // Most have a version and its hint.
-        let keys = (3 * page).min(KEYS);
-        if let Some(below) = self.inner.store.below(&directory, after, keys) {
-            return Ok(Listed::from_keys(&below.await?, keys));
-        }
-        let children = self.inner.store.children(&directory, after, page).await?;
-        let next = children.last().filter(|_| children.len() == page).map(Child::as_start);
-        let name = |child: &Child| Some((tag_of(&child.name)?, None));
-        Ok(Listed { names: children.iter().filter_map(name).collect(), next })
+    fn walk_tags(&self, repository: &RepositoryName, after: Option<String>) -> Walk {
+        Walk::new(&self.inner.store, layout::tags(repository), after)
     }
 
     /// The tag's head, if the tag is set.
@@ -149,9 +138,9 @@ impl Registry {
 
     /// Every tag that points to this digest.
     pub async fn tags_of(&self, repository: &RepositoryName, digest: &Digest) -> Result<Vec<(Tag, Head)>> {
-        let (mut found, mut after) = (Vec::new(), None);
+        let (mut found, mut walk) = (Vec::new(), self.walk_tags(repository, None));
         loop {
-            let Listed { names, next } = self.list_tags(repository, after.as_deref(), PAGE).await?;
+            let Listed { names, next } = list_tags(&mut walk, PAGE).await?;
             let names: Vec<Tag> =
                 names.into_iter().filter(|(_, set)| *set != Some(false)).map(|(tag, _)| tag).collect();
             for together in names.chunks(AT_ONCE) {
@@ -164,7 +153,6 @@ impl Registry {
             if next.is_none() {
                 return Ok(found);
             }
-            after = next;
         }
     }
 
@@ -197,6 +185,23 @@ impl Registry {
             }
         }
     }
+}
+
+/// The next names of tags, and what else the listing says. Whatever else lies there is passed over.
+async fn list_tags(walk: &mut Walk, page: usize) -> Result<Listed> {
+    // Most have a version and its hint.
+    let most = (3 * page).min(KEYS);
+    if let Some(keys) = walk.keys(most).await? {
+        let listed = Listed::from_keys(&keys, most);
+        if let Some(next) = &listed.next {
+            walk.go_on_behind(next.clone(), keys);
+        }
+        return Ok(listed);
+    }
+    let children = walk.names(page).await?;
+    let next = children.last().filter(|_| children.len() == page).map(Child::as_start);
+    let name = |child: &Child| Some((tag_of(&child.name)?, None));
+    Ok(Listed { names: children.iter().filter_map(name).collect(), next })
 }
 
 pub(super) fn unknown(repository: &RepositoryName, reference: Reference) -> RegistryError {

@@ -17,6 +17,7 @@ mod failures;
 mod keystone;
 mod late;
 mod list;
+mod listing;
 mod probe;
 mod read;
 mod room;
@@ -40,8 +41,8 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use super::config::{Secrets, Service};
 use super::{
-    Abilities, Answer, Backend, Capacity, Child, Durability, Exclusive, Key, Meta, Object, Piece, Published, PutNew,
-    StoreError, Writer,
+    Abilities, Answer, Backend, Capacity, Child, Durability, Exclusive, Key, Listing, Meta, Object, Piece, Published,
+    PutNew, StoreError, Writer,
 };
 use failures::{failed, found, is_refusal, text};
 use probe::Findings;
@@ -381,6 +382,10 @@ impl Backend for Bucket {
         limit: usize,
     ) -> Option<Answer<'a, Vec<String>>> {
         Some(Box::pin(self.list_below(directory, after, limit)))
+    }
+
+    fn listing(&self, directory: &Key, after: Option<&str>, deep: bool) -> Option<Box<dyn Listing>> {
+        Some(Box::new(self.open_listing(directory, after, deep)?))
     }
 
     fn delete<'a>(&'a self, key: &'a Key) -> Answer<'a, bool> {

@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 
 use super::{
-    Abilities, Answer, Backend, Capacity, Child, Durability, Key, Meta, Object, Piece, Published, PutNew, Store,
-    StoreError, Writer, Writes,
+    Abilities, Answer, Backend, Capacity, Child, Durability, Key, Listing, Meta, Object, Piece, Published, PutNew,
+    Store, StoreError, Writer, Writes,
 };
 
 pub use super::Operation;
@@ -105,6 +105,11 @@ impl Backend for FaultyStore {
         Some(self.ask(Operation::Children, directory, listed))
     }
 
+    fn listing(&self, directory: &Key, after: Option<&str>, deep: bool) -> Option<Box<dyn Listing>> {
+        let inner = self.inner.listing(directory, after, deep)?;
+        Some(Box::new(FaultyListing { inner, store: self.clone(), directory: directory.clone() }))
+    }
+
     fn delete<'a>(&'a self, key: &'a Key) -> Answer<'a, bool> {
         self.ask(Operation::Delete, key, Box::pin(async move { self.inner.delete(key).await }))
     }
@@ -163,6 +168,25 @@ impl Backend for FaultyStore {
 
     fn capacity(&self) -> Answer<'_, Option<Capacity>> {
         self.inner.capacity()
+    }
+}
+
+struct FaultyListing {
+    inner: Box<dyn Listing>,
+    store: FaultyStore,
+    directory: Key,
+}
+
+impl Listing for FaultyListing {
+    fn next(&mut self, limit: usize) -> Answer<'_, Vec<Child>> {
+        if !(self.store.judge)(Operation::Children, &self.directory) {
+            return Box::pin(std::future::ready(Err(failure(&self.directory))));
+        }
+        Box::pin(async move {
+            let listed = self.inner.next(limit).await?;
+            self.store.longest.fetch_max(listed.len() as u64, Ordering::Relaxed);
+            Ok(listed)
+        })
     }
 }
 

@@ -14,8 +14,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::{
-    Abilities, Answer, Backend, Capacity, Child, Durability, Key, Meta, Object, Operation, Piece, Published, PutNew,
-    Store, StoreError, Writer, Writes,
+    Abilities, Answer, Backend, Capacity, Child, Durability, Key, Listing, Meta, Object, Operation, Piece, Published,
+    PutNew, Store, StoreError, Writer, Writes,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -190,6 +190,11 @@ impl Backend for MeteredStore {
         Some(self.timed(Operation::Children, |_| listed))
     }
 
+    fn listing(&self, directory: &Key, after: Option<&str>, deep: bool) -> Option<Box<dyn Listing>> {
+        let inner = self.inner.listing(directory, after, deep)?;
+        Some(Box::new(MeteredListing { inner, figures: self.figures.clone() }))
+    }
+
     fn delete<'a>(&'a self, key: &'a Key) -> Answer<'a, bool> {
         self.timed(Operation::Delete, |inner| inner.delete(key))
     }
@@ -246,6 +251,25 @@ impl Backend for MeteredStore {
 
     fn redirect<'a>(&'a self, key: &'a Key) -> Answer<'a, Option<String>> {
         self.timed(Operation::Redirect, |inner| inner.redirect(key))
+    }
+}
+
+/// A listing, counted by its pages.
+struct MeteredListing {
+    inner: Box<dyn Listing>,
+    figures: Figures,
+}
+
+impl Listing for MeteredListing {
+    fn next(&mut self, limit: usize) -> Answer<'_, Vec<Child>> {
+        let began = Instant::now();
+        let work = self.inner.next(limit);
+        let figures = &self.figures;
+        Box::pin(async move {
+            let answer = work.await;
+            figures.observe(Operation::Children, began.elapsed(), &answer);
+            answer
+        })
     }
 }
 

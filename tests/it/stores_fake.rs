@@ -117,6 +117,8 @@ struct State {
     uploads: parts::Uploads,
     /// Swift's objects that are others, by name.
     large: BTreeMap<String, Vec<String>>,
+    /// How long pages are at most, where they are longer than [`PAGE`].
+    page: Option<usize>,
     /// Whether a condition is forgotten.
     careless: bool,
     /// Whether the next request that is answered before it is carried out comes to nothing.
@@ -183,6 +185,16 @@ impl Fake {
     /// From now on conditions are forgotten.
     pub fn forget_conditions(&self) {
         self.state.lock().unwrap().careless = true;
+    }
+
+    /// From now on pages are so long.
+    pub fn with_pages_of(&self, entries: usize) {
+        self.state.lock().unwrap().page = Some(entries);
+    }
+
+    /// Puts empty objects there.
+    pub fn fill(&self, keys: impl Iterator<Item = String>) {
+        self.state.lock().unwrap().objects.extend(keys.map(|key| (key, Bytes::new())));
     }
 
     /// The next request that is answered before it is carried out (a copy; in Swift the deletion of a large object) comes to
@@ -278,7 +290,8 @@ fn perform(dialect: Dialect, state: &mut State, asked: &Asked, action: Action) -
         },
         Action::Delete(key) => delete(dialect, state, &key),
         Action::List { prefix, limit, after, inclusive, rolled_up } => {
-            let limit = limit.unwrap_or(PAGE).min(PAGE);
+            let most = state.page.unwrap_or(PAGE);
+            let limit = limit.unwrap_or(most).min(most);
             let from = lists::From { after: &after, inclusive, after_is_over: dialect == Dialect::Swift };
             let page = lists::page(&state.objects, &prefix, limit, &from, rolled_up);
             answer(200, &[], lists::listing(dialect, &page))

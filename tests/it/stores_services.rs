@@ -74,7 +74,7 @@ fn secrets_of(dialect: Dialect) -> Secrets {
     }
 }
 
-async fn open(fake: &Fake, dialect: Dialect) -> Bucket {
+pub async fn open(fake: &Fake, dialect: Dialect) -> Bucket {
     let scratch = Key::new("tmp").unwrap();
     Bucket::open(&service(dialect), &secrets_of(dialect), fake.client(), scratch, patience()).await.unwrap()
 }

@@ -10,7 +10,7 @@ use super::cursor::{Cursor, Durable, Position, is_number, is_origin};
 use super::{Record, UNSETTLED_MILLIS};
 use crate::registry::register::{is_torn, to_json};
 use crate::registry::{RegistryError, Result, layout, layout::Register, nonce, versions};
-use crate::store::{Child, Durability, PutNew, Store};
+use crate::store::{Child, Durability, PutNew, Store, Walk};
 
 /// What was read.
 #[derive(Debug, Clone, Default)]
@@ -79,13 +79,13 @@ const PASSED: usize = 16;
 
 /// The origins that have records: as many as processes were started in the week for which records are kept.
 pub async fn origins(store: &Store) -> Result<Vec<String>> {
-    let (mut origins, mut after) = (Vec::new(), None);
+    let (mut origins, mut walk) = (Vec::new(), Walk::new(store, layout::journal(), None));
     loop {
-        let children = store.children(&layout::journal(), after.as_deref(), PAGE).await?;
-        after = children.last().filter(|_| children.len() == PAGE).map(Child::as_start);
+        let children = walk.names(PAGE).await?;
+        let is_last = children.len() < PAGE;
         let names = children.into_iter().filter(|child| child.is_directory).map(|child| child.name);
         origins.extend(names.filter(|name| is_origin(name)));
-        if after.is_none() {
+        if is_last {
             return Ok(origins);
         }
     }

@@ -77,7 +77,7 @@ impl Bucket {
     }
 
     /// Also how many entries fill a page, where the service keeps to a limit.
-    fn list_options(&self, prefix: &str, after: Option<&str>, limit: usize) -> (ListOptions, Option<usize>) {
+    pub(super) fn list_options(&self, prefix: &str, after: Option<&str>, limit: usize) -> (ListOptions, Option<usize>) {
         let findings = self.inner.findings.load();
         let start_after = after.filter(|_| findings.starts_after).map(|after| format!("{prefix}{after}"));
         // One more: some services begin with the directory that they were to begin after.
@@ -89,12 +89,12 @@ impl Bucket {
 }
 
 /// A key as it follows the directory's; none for what only marks a directory.
-fn key_below(rest: &str) -> Option<(&str, bool)> {
+pub(super) fn key_below(rest: &str) -> Option<(&str, bool)> {
     (!rest.is_empty() && !rest.ends_with('/')).then_some((rest, false))
 }
 
 /// A name as it follows the directory's; none for the directory itself.
-fn child(rest: &str) -> Option<(&str, bool)> {
+pub(super) fn child(rest: &str) -> Option<(&str, bool)> {
     let (name, is_directory) = match rest.strip_suffix('/') {
         Some(name) => (name, true),
         None => (rest, false),
