@@ -7,4 +7,5 @@ pub mod operator;
 pub mod reference;
 pub mod registry;
 pub mod replicate;
+mod sole;
 pub mod store;

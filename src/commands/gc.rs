@@ -1,5 +1,7 @@
 //! `regatta gc`: collects the garbage of a registry's store.
 
+mod apart;
+
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use self::apart::Apart;
 use super::store::{OpenError, StoreArgs};
 use crate::admin::runs::{RUN_VARIABLE, SUMMARY_LIMIT};
 use crate::admin::{CollectionCounts, CollectionSummary};
@@ -82,6 +85,16 @@ pub enum Error {
     /// The store is not one of a registry: a collector makes none.
     #[error("`{0}` is not the store of a registry")]
     NoRegistry(String),
+    /// A replica of which there may be one only is at work.
+    #[error(
+        "a replica that must be the only one to write to {0} holds its lease: end that replica (one that was killed holds it for two more minutes), run the collection, and then start the replica again; only a dry run may run beside it"
+    )]
+    NotAlone(String),
+    /// It was another's turn to write before this had ended.
+    #[error(
+        "another process took the lease of the only writer of {0}, or may have it by now; nothing more was touched: end that process, or see to it that the bucket answers, and run the collection again"
+    )]
+    Lost(String),
     /// Signals, summary or standard output.
     #[error("{what} failed")]
     Io {
@@ -92,29 +105,40 @@ pub enum Error {
     },
 }
 
-/// Runs a collection; SIGTERM and SIGINT stop it between two batches.
+/// Runs a collection; SIGTERM and SIGINT stop it between two things that it does.
 pub async fn run(args: Args) -> Result<(), Error> {
     let stop = CancellationToken::new();
     stop_on_signals(stop.clone()).map_err(|source| Error::Io { what: "catching signals", source })?;
     let started = Timestamp::now();
-    let (registry, outcome, result) = match open(&args).await {
-        Ok(registry) => {
-            let (outcome, result) = collect(&registry, &options(&args), args.dry_run, &stop).await;
-            (Some(registry), outcome, result.map_err(Error::from))
+    let (opened, outcome, result) = match open(&args).await {
+        Ok(opened) => {
+            let (outcome, result) = opened.collect(&args, &stop).await;
+            (Some(opened), outcome, result)
         }
         Err(error) => (None, Outcome::default(), Err(error)),
     };
     let message = result.as_ref().err().map(|error| chain(error)).or_else(|| outcome.errors.first().cloned());
     let summary = summary(&outcome, &args, started, result.is_ok(), message);
-    write_summary(&args, &summary)?;
-    if let (Some(registry), Some(run)) = (&registry, &args.run) {
-        keep(registry, run, &summary).await;
+    let written = write_summary(&args, &summary);
+    if let Some(opened) = opened {
+        if let (Some(run), false) = (&args.run, matches!(result, Err(Error::Lost(_)))) {
+            keep(&opened.registry, run, &summary).await;
+        }
+        opened.apart.end().await;
     }
+    written?;
     result?;
     print(&summary).map_err(|source| Error::Io { what: "printing", source })
 }
 
-async fn open(args: &Args) -> Result<Registry, Error> {
+/// A registry's store, in which a collection may write.
+struct Open {
+    name: String,
+    registry: Registry,
+    apart: Apart,
+}
+
+async fn open(args: &Args) -> Result<Open, Error> {
     if let Some(root) = args.store.missing()? {
         return Err(Error::NoRegistry(root.display().to_string()));
     }
@@ -122,7 +146,33 @@ async fn open(args: &Args) -> Result<Registry, Error> {
     if opened.store.head(&layout::store_identity()).await?.is_none() {
         return Err(Error::NoRegistry(opened.name));
     }
-    Ok(Registry::open(opened.store, Arc::new(System)).await?)
+    let Some(apart) = Apart::from_replicas(&opened, args.dry_run).await? else {
+        return Err(Error::NotAlone(opened.name));
+    };
+    match Registry::open(opened.store, Arc::new(System)).await {
+        Ok(registry) => Ok(Open { name: opened.name, registry, apart }),
+        Err(error) => {
+            apart.end().await;
+            Err(error.into())
+        }
+    }
+}
+
+impl Open {
+    /// Collects until that is done, or it is another's turn to write.
+    async fn collect(&self, args: &Args, stop: &CancellationToken) -> (Outcome, Result<(), Error>) {
+        let options = options(args);
+        let mut collection = std::pin::pin!(collect(&self.registry, &options, args.dry_run, stop));
+        let (outcome, result) = tokio::select! {
+            done = &mut collection => done,
+            () = self.apart.lost() => {
+                stop.cancel();
+                let (outcome, result) = collection.await;
+                return (outcome, result.map_err(|_| Error::Lost(self.name.clone())));
+            }
+        };
+        (outcome, result.map_err(Error::from))
+    }
 }
 
 fn options(args: &Args) -> Options {
@@ -142,7 +192,7 @@ fn stop_on_signals(stop: CancellationToken) -> std::io::Result<()> {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        tracing::info!("stopping after this batch");
+        tracing::info!("stopping");
         stop.cancel();
     });
     Ok(())

@@ -5,7 +5,6 @@ mod background;
 mod files;
 mod health;
 mod named;
-mod sole;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -20,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::background::Background;
-use self::sole::Sole;
+use super::sole::Sole;
 use super::store::{OpenError, Opened, StoreArgs};
 use crate::admin::KeySet;
 use crate::auth::Configured;
@@ -229,7 +228,7 @@ async fn serve(args: &Args) -> Result<(), Error> {
     if let Some(why) = lost {
         return Err(Error::NotAlone { store: opened.name, why });
     }
-    alone::give_back(&sole).await;
+    sole.end().await;
     Ok(())
 }
 

@@ -249,6 +249,11 @@ fn author() -> Author {
 }
 
 impl Work<'_> {
+    /// Asked before each thing that is done: where it is another's turn to write, there is little time to end.
+    fn go_on(&self) -> Result<(), CollectError> {
+        if self.stop.is_cancelled() { Err(CollectError::Stopped) } else { Ok(()) }
+    }
+
     /// Gives a register its next version, if it still is what was surveyed; false where a writer was first. Not only
     /// its op counts: one that was set again is young again.
     async fn turn(&self, turn: &Turn, to: Op) -> Result<bool, CollectError> {
@@ -264,12 +269,14 @@ impl Work<'_> {
         for batch in plan.rescue.chunks(BATCH) {
             self.holding.check(self.stop).await?;
             for turn in batch {
+                self.go_on()?;
                 if self.turn(turn, Op::Set).await? {
                     outcome.rescued.add(&turn.register);
                 }
             }
         }
         for digest in &plan.rescue_data {
+            self.go_on()?;
             outcome.rescued.blobs += u64::from(self.registry.rescue_data(digest).await?);
         }
         Ok(())
@@ -279,6 +286,7 @@ impl Work<'_> {
         for batch in plan.condemn.chunks(BATCH) {
             self.holding.check(self.stop).await?;
             for turn in batch {
+                self.go_on()?;
                 if self.turn(turn, Op::Condemn).await? {
                     outcome.condemned.add(&turn.register);
                 }
@@ -288,6 +296,7 @@ impl Work<'_> {
             self.holding.check(self.stop).await?;
             let now = self.registry.clock().now_millis();
             for (digest, _) in batch {
+                self.go_on()?;
                 outcome.condemned.blobs += u64::from(self.registry.condemn_data(digest, now).await?);
             }
         }
@@ -300,6 +309,7 @@ impl Work<'_> {
         for batch in plan.purge.chunks(BATCH) {
             self.holding.check(self.stop).await?;
             for turn in batch.iter().filter(|turn| turn.seen.condemned) {
+                self.go_on()?;
                 if self.turn(turn, Op::Delete).await? {
                     outcome.purged.add(&turn.register);
                     self.forget_hints(turn, survey).await?;
@@ -309,6 +319,7 @@ impl Work<'_> {
         for batch in plan.purge_data.chunks(BATCH) {
             self.holding.check(self.stop).await?;
             for trashed in batch {
+                self.go_on()?;
                 if self.registry.store().delete(&trashed.key).await.map_err(RegistryError::from)? {
                     outcome.purged.blobs += 1;
                     outcome.bytes_freed += trashed.size;
@@ -333,6 +344,7 @@ impl Work<'_> {
         for batch in plan.forget.chunks(BATCH) {
             self.holding.check(self.stop).await?;
             for orphan in batch {
+                self.go_on()?;
                 if orphan.ended || self.end_what_never_came(orphan).await? {
                     self.registry.forget_hint(&orphan.repository, &orphan.hint).await?;
                 }
@@ -352,12 +364,14 @@ impl Work<'_> {
 
     async fn mend_catalog(&self, plan: &Plan) -> Result<(), CollectError> {
         for name in &plan.leave {
+            self.go_on()?;
             if self.registry.is_empty(name).await? {
                 self.holding.check(self.stop).await?;
                 self.registry.forget_repository(name).await?;
             }
         }
         for name in &plan.enter {
+            self.go_on()?;
             self.registry.enter(name).await?;
         }
         Ok(())

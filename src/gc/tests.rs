@@ -4,6 +4,7 @@ mod interrupted;
 mod raced;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -13,7 +14,7 @@ use super::{CollectError, Counts, Options};
 use crate::registry::tests::time::Hands;
 use crate::registry::tests::{author, push_blob, push_image, registry, repository};
 use crate::registry::{Registry, RegistryError, hold, journal};
-use crate::store::faulty::FaultyStore;
+use crate::store::faulty::{FaultyStore, Operation};
 use crate::store::memory::MemoryStore;
 
 const NOW: Options = Options { untagged: true, grace_millis: 0, window_millis: 0 };
@@ -180,4 +181,31 @@ async fn a_store_with_repositories_that_were_never_adopted_is_refused() {
     registry.store().put_new(&key, "sha256:0".into(), crate::store::Durability::Durable).await.unwrap();
     let (_, result) = collect(&registry, &NOW, true, &CancellationToken::new()).await;
     assert!(matches!(result, Err(CollectError::ForeignRepositories)), "{result:?}");
+}
+
+/// Whoever has to leave writing to another has little time.
+#[tokio::test]
+async fn who_is_told_to_stop_ends_after_the_thing_that_is_under_way() {
+    let (stop, told) = (CancellationToken::new(), CancellationToken::new());
+    let (after, purges) = (Arc::new(AtomicU64::new(0)), told.clone());
+    let (stops, counted) = (stop.clone(), Arc::clone(&after));
+    let store = FaultyStore::new(Arc::new(MemoryStore::default()), move |operation, key| {
+        if stops.is_cancelled() && operation.changes() && !key.as_str().contains("/hold/") {
+            counted.fetch_add(1, Ordering::SeqCst);
+        }
+        // The first of what is purged.
+        if purges.is_cancelled() && operation == Operation::Delete {
+            stops.cancel();
+        }
+        true
+    });
+    let registry = Registry::open(Arc::new(store), Arc::new(Hands::default())).await.unwrap();
+    for blob in [&b"one"[..], b"two", b"three", b"four", b"five"] {
+        push_blob(&registry, &repository("a"), blob).await;
+    }
+    settled(&registry).await;
+    told.cancel();
+    let (outcome, result) = collect(&registry, &NOW, false, &stop).await;
+    assert!(matches!(result, Err(CollectError::Stopped)), "{result:?}");
+    assert_eq!((outcome.purged.blobs, after.load(Ordering::SeqCst)), (1, 0), "{outcome:?}");
 }

@@ -167,6 +167,40 @@ async fn who_finds_that_it_must_be_alone_is_left_alone() {
     first.end().await;
 }
 
+/// Beside a replica that counts on being the only writer, a collection claimed its journals and ended versions that it was
+/// writing; nobody refused either of the two.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_collected_beside_a_replica_that_must_be_alone() {
+    let server = S3Server::start().await;
+    let proxy = server.proxy().await;
+    proxy.plan(|head| if head.is_conditional() { Fault::Forget } else { Fault::None });
+    let (straight, by_proxy) = (Files::new(&server.url), Files::new(&proxy.url));
+    let registry = Served::start(&by_proxy).await;
+    assert_eq!(registry.push(b"content").await.status(), StatusCode::CREATED);
+    // Whatever it finds out itself of the bucket.
+    for files in [&straight, &by_proxy] {
+        let refused = collect(files);
+        let text = String::from_utf8(refused.stderr).unwrap();
+        assert!(!refused.status.success(), "{text}");
+        assert!(text.contains("end that replica") && text.contains("s3 bucket images"), "{text}");
+        let dry =
+            command("gc", &files.path("store.yaml")).args(["--grace-period", "0s", "--dry-run"]).output().unwrap();
+        assert!(dry.status.success(), "{}", String::from_utf8_lossy(&dry.stderr));
+    }
+    assert_eq!(registry.get(b"content").await.status(), StatusCode::OK);
+    assert_eq!(registry.push(b"other").await.status(), StatusCode::CREATED, "no hold was put");
+    registry.end().await;
+    let collected = collect(&by_proxy);
+    let text = String::from_utf8_lossy(&collected.stderr);
+    assert!(collected.status.success(), "{text}");
+    assert!(text.contains("taking the lease of the only replica"), "{text}");
+    assert!(String::from_utf8_lossy(&collected.stdout).contains("2 blobs"), "{collected:?}");
+    // It has given back the lease: nobody waits for its end.
+    let registry = Served::start(&by_proxy).await;
+    assert_eq!(registry.get(b"content").await.status(), StatusCode::NOT_FOUND);
+    registry.end().await;
+}
+
 #[tokio::test]
 async fn a_bucket_behind_an_authority_of_ones_own_is_reached_with_its_certificate() {
     let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();

@@ -4,25 +4,13 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::sole::{BLIND_AFTER, LOOKS, Sole};
+use crate::commands::sole::{BLIND_AFTER, LOOKS, Sole};
 use crate::commands::store::Opened;
 use crate::server::Server;
 use crate::server::fault::chain;
 
-/// How long giving back the lease of the only replica may take.
-const GIVE_BACK: Duration = Duration::from_secs(5);
-
 /// How long a store that failed is left alone before the lease is tried for again.
 const TAKE_AGAIN: Duration = Duration::from_secs(2);
-
-/// A store that cannot be reached keeps nobody: then the lease ends by itself.
-pub async fn give_back(sole: &Sole) {
-    match tokio::time::timeout(GIVE_BACK, sole.give_back()).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(error = %chain(&error), "the lease of the only replica was not given back"),
-        Err(_) => tracing::warn!("the lease of the only replica was not given back in time"),
-    }
-}
 
 /// Probes the store daily, and holds the lease of its only replica where it may have one only. Returns when another has
 /// it.

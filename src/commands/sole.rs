@@ -1,4 +1,5 @@
-//! The one replica of a store that does not refuse to create what exists.
+//! The one replica of a store that does not refuse to create what exists, and the collector that may write there in its
+//! stead.
 //!
 //! It holds a lease, a register as others are. The store lets two write one version of it; but each looks again after a
 //! pause, and then at most one of them finds its own name: the other goes.
@@ -42,6 +43,9 @@ const TIMES: Times = Times {
     notice: Duration::from_secs(15),
     patience: Duration::from_secs(150),
 };
+
+/// How long giving back the lease may take.
+const GIVE_BACK: Duration = Duration::from_secs(5);
 
 /// How often a replica that may share its store looks whether another thinks otherwise.
 pub const LOOKS: Duration = documents::POLL;
@@ -144,8 +148,19 @@ impl Sole {
         *self.since.lock().unwrap_or_else(PoisonError::into_inner) = since;
     }
 
+    /// Gives the lease back, at the end. A store that cannot be reached keeps nobody: then the lease ends by itself.
+    pub async fn end(&self) {
+        match tokio::time::timeout(GIVE_BACK, self.give_back()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(error = %chain(&error), "the lease of the only replica was not given back");
+            }
+            Err(_) => tracing::warn!("the lease of the only replica was not given back in time"),
+        }
+    }
+
     /// Gives the lease back, so that the next replica need not wait. Who never had it asks nobody.
-    pub async fn give_back(&self) -> Result<(), RegistryError> {
+    async fn give_back(&self) -> Result<(), RegistryError> {
         if self.since().is_some() && self.is_mine().await? {
             self.put(Duration::ZERO).await?;
             self.note(None);
@@ -171,6 +186,23 @@ impl Sole {
         match others {
             None => Ok(false),
             Some(lease) => Ok(lease.until > millis(self.store.now().await?)),
+        }
+    }
+
+    /// For who may share the store and writes there for a while: returns when another has the lease, or when that could not
+    /// be seen for so long that another may have it by now.
+    pub async fn met(&self) {
+        let mut looked = Instant::now();
+        loop {
+            let (began, until) = (Instant::now(), looked + BLIND_AFTER);
+            match tokio::time::timeout_at(until, self.is_anothers()).await {
+                Ok(Ok(false)) => looked = began,
+                Ok(Err(error)) if Instant::now() < until => {
+                    tracing::warn!(error = %chain(&error), "whether another has the lease of the only replica was not seen");
+                }
+                Ok(Ok(true) | Err(_)) | Err(_) => return,
+            }
+            tokio::time::sleep(LOOKS).await;
         }
     }
 
@@ -323,6 +355,25 @@ mod tests {
             assert!(Instant::now() < ends, "the lease never ends");
             tokio::task::yield_now().await;
         }
+    }
+
+    /// For a collector, which writes what a replica may be about to write over.
+    #[tokio::test]
+    async fn who_may_share_is_told_when_another_takes_the_lease_or_may_have_it() {
+        let store: Store = Arc::new(MemoryStore::default());
+        let (watcher, holder) = (sole(&store), sole(&store));
+        let mut met = std::pin::pin!(watcher.met());
+        assert!(met.as_mut().now_or_never().is_none(), "nobody has it");
+        assert!(holder.take(true).await.unwrap());
+        let taken = Instant::now();
+        met.await;
+        assert!(taken.elapsed() + LOOKS < TIMES.notice, "no time to end what was begun: {:?}", taken.elapsed());
+
+        let fails: Store = Arc::new(FaultyStore::new(Arc::new(MemoryStore::default()), |_, _| false));
+        let began = Instant::now();
+        sole(&fails).met().await;
+        let blind = began.elapsed();
+        assert!(BLIND_AFTER <= blind && blind < TIMES.notice, "{blind:?}");
     }
 
     #[tokio::test]
