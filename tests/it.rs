@@ -100,6 +100,8 @@ mod stores_exchanges;
 mod stores_fake;
 #[path = "it/stores_options.rs"]
 mod stores_options;
+#[path = "it/stores_platform.rs"]
+mod stores_platform;
 #[path = "it/stores_registry.rs"]
 mod stores_registry;
 #[path = "it/stores_replicas.rs"]

@@ -10,7 +10,7 @@ use crate::client::{ClientError, Trust, tls};
 use crate::registry::layout;
 use crate::server::fault::chain;
 use crate::store::bucket::{Bucket, Patience};
-use crate::store::config::{Credentials, Filesystem, NotOne, Place, Secrets, Service, StoreFile};
+use crate::store::config::{Credentials, Filesystem, NotOne, Place, S3, Secrets, Service, StoreFile};
 use crate::store::fs::FsStore;
 use crate::store::memory::MemoryStore;
 use crate::store::{Exclusive, Store, StoreError};
@@ -119,7 +119,7 @@ impl StoreArgs {
                 tracing::warn!("everything is in memory, and gone with this process");
                 Opened { store: Arc::new(MemoryStore::default()), name: "memory".to_owned(), bucket: None }
             }
-            Place::Bucket(service) => open_bucket(&service).await?,
+            Place::Bucket(service) => open_bucket(*service).await?,
         };
         opened.say();
         Ok(opened)
@@ -201,7 +201,12 @@ impl Opened {
     }
 }
 
-async fn open_bucket(service: &Service) -> Result<Opened, OpenError> {
+async fn open_bucket(mut service: Service) -> Result<Opened, OpenError> {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    if let Service::S3(S3 { sts_endpoint: endpoint @ None, credentials: Credentials::Platform, .. }) = &mut service {
+        *endpoint = variable("AWS_ENDPOINT_URL_STS");
+    }
+    let service = &service;
     let trust = match service.ca_file() {
         None => Trust::Public,
         Some(path) => Trust::Also(read(path)?.into_bytes()),

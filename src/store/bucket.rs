@@ -13,6 +13,7 @@
 
 mod compose;
 mod copy;
+mod exchange;
 mod failures;
 mod keystone;
 mod late;
@@ -44,6 +45,7 @@ use super::{
     Abilities, Answer, Backend, Capacity, Child, Durability, Exclusive, Key, Listing, Meta, Object, Piece, Published,
     PutNew, StoreError, Writer,
 };
+use exchange::Exchange;
 use failures::{failed, found, is_refusal, text};
 use probe::Findings;
 pub(super) use read::Remote;
@@ -136,7 +138,10 @@ impl Bucket {
         let (operator, keystone) =
             opened.map_err(|error| StoreError::Unsuitable { path: name.clone(), why: text(&error) })?;
         let seen = Arc::new(Seen::default());
-        let transport = Observed::new(client, Arc::clone(&seen), keystone, matches!(service, Service::Swift(_)));
+        let exchange =
+            Exchange::new(service, secrets).map_err(|why| StoreError::Unsuitable { path: name.clone(), why })?;
+        let is_swift = matches!(service, Service::Swift(_));
+        let transport = Observed::new(client, Arc::clone(&seen), keystone, exchange, is_swift);
         let context = OperationContext::new().with_http_transport(HttpTransporter::new(transport));
         let redirects = redirects(service, secrets)
             .map_err(|why| StoreError::Unsuitable { path: name.clone(), why: why.to_owned() })?;

@@ -259,6 +259,9 @@ pub struct S3 {
     pub path_style: Option<bool>,
     /// What objects are encrypted with; by default as the bucket says.
     pub encryption: Option<Encryption>,
+    /// Where a web identity's token is exchanged for credentials, where that is not Amazon's STS; `AWS_ENDPOINT_URL_STS`
+    /// says it too.
+    pub sts_endpoint: Option<String>,
     /// Where the credentials come from.
     #[serde(default)]
     pub credentials: Credentials,

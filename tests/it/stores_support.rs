@@ -118,6 +118,7 @@ pub fn s3(url: &str) -> S3 {
         region: "us-east-1".into(),
         path_style: None,
         encryption: None,
+        sts_endpoint: None,
         credentials: Credentials::Directory("unused".into()),
         ca_file: None,
         redirect: false,

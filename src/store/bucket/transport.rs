@@ -10,6 +10,7 @@ use opendal::raw::Operation;
 use opendal::{Buffer, HttpBody, HttpTransport};
 use opendal_http_transport_reqwest::ReqwestTransport;
 
+use super::exchange::{self, Before, Exchange};
 use super::keystone::Keystone;
 use super::late::Late;
 use super::segments::Segments;
@@ -130,19 +131,29 @@ pub(super) struct Observed {
     inner: ReqwestTransport,
     seen: Arc<Seen>,
     keystone: Option<Keystone>,
+    exchange: Exchange,
     /// Swift's only.
     segments: Option<Segments>,
 }
 
 impl Observed {
-    pub(super) fn new(client: reqwest::Client, seen: Arc<Seen>, keystone: Option<Keystone>, is_swift: bool) -> Self {
+    pub(super) fn new(
+        client: reqwest::Client,
+        seen: Arc<Seen>,
+        keystone: Option<Keystone>,
+        exchange: Exchange,
+        is_swift: bool,
+    ) -> Self {
         let segments = is_swift.then(Segments::default);
-        Self { inner: ReqwestTransport::new(client), seen, keystone, segments }
+        Self { inner: ReqwestTransport::new(client), seen, keystone, exchange, segments }
     }
 }
 
 impl HttpTransport for Observed {
     async fn fetch(&self, mut request: Request<Buffer>) -> opendal::Result<Response<HttpBody>> {
+        if exchange::is_for_credentials(&request) {
+            return self.identify(request).await;
+        }
         let Some(keystone) = &self.keystone else { return self.send(request).await };
         keystone.authorise(&mut request).await?;
         let again = request.clone();
@@ -158,6 +169,23 @@ impl HttpTransport for Observed {
 }
 
 impl Observed {
+    /// Asks for credentials, unless they are known.
+    async fn identify(&self, mut request: Request<Buffer>) -> opendal::Result<Response<HttpBody>> {
+        let before = self.exchange.before(&mut request).await?;
+        let send = async {
+            self.seen.count(&request);
+            let (method, uri) = (request.method().clone(), request.uri().clone());
+            let answer = self.inner.fetch(request).await;
+            exchange::tell(&method, &uri, &answer);
+            answer
+        };
+        match before {
+            Before::Plain => send.await,
+            Before::Asking(asking) => asking.answered(send.await?).await,
+            Before::Known(answer) => Ok(answer),
+        }
+    }
+
     async fn send(&self, mut request: Request<Buffer>) -> opendal::Result<Response<HttpBody>> {
         self.seen.count(&request);
         let lists = matches!(request.extensions().get::<Operation>(), Some(Operation::List));
@@ -171,6 +199,9 @@ impl Observed {
             segments.after(asked, &response);
         }
         self.seen.note_date(&response);
+        if response.status() == StatusCode::UNAUTHORIZED {
+            self.exchange.forget().await;
+        }
         if lists && response.status().is_success() {
             let _ = PAGES.try_with(|pages| pages.set(pages.get() + 1));
         }
