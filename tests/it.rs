@@ -110,6 +110,8 @@ mod stores_replicas;
 mod stores_s3;
 #[path = "it/stores_services.rs"]
 mod stores_services;
+#[path = "it/stores_signed.rs"]
+mod stores_signed;
 #[path = "it/stores_suite.rs"]
 mod stores_suite;
 #[path = "it/stores_support.rs"]

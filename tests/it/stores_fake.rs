@@ -254,6 +254,10 @@ async fn serve(dialect: Dialect, state: &Mutex<State>, request: Request<Incoming
         state.differences.extend(exchange.differences(&asked));
         return exchange.answer(&asked);
     }
+    if dialect == Dialect::Gcs && asked.host == "oauth2.example.test" {
+        let body = json!({"access_token": "made-by-oauth2", "token_type": "Bearer", "expires_in": 3599});
+        return answer(200, &[], body.to_string());
+    }
     let Some(action) = requests::understand(dialect, &state.host, &asked) else {
         return answer(501, &[], format!("the fake does not know {asked:?}"));
     };
