@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
 use secrecy::SecretString;
 
 use crate::client::{ClientError, Trust, tls};
 use crate::registry::layout;
 use crate::server::fault::chain;
 use crate::store::bucket::{Bucket, Patience};
-use crate::store::config::{Credentials, Filesystem, NotOne, Place, S3, Secrets, Service, StoreFile};
+use crate::store::config::{Credentials, CustomerKey, Filesystem, NotOne, Place, S3, Secrets, Service, StoreFile};
 use crate::store::fs::FsStore;
 use crate::store::memory::MemoryStore;
 use crate::store::{Exclusive, Store, StoreError};
@@ -211,7 +212,8 @@ async fn open_bucket(mut service: Service) -> Result<Opened, OpenError> {
         None => Trust::Public,
         Some(path) => Trust::Also(read(path)?.into_bytes()),
     };
-    let secrets = secrets(service, &|name| std::env::var(name).ok())?;
+    let mut secrets = secrets(service, &|name| std::env::var(name).ok())?;
+    secrets.encryption_key = service.customer_key().map(encryption_key).transpose()?;
     let bucket =
         Bucket::open(service, &secrets, http_client(&trust)?, layout::temporaries(), Patience::default()).await?;
     let name = format!("{} bucket {}", service.name(), service.bucket());
@@ -256,6 +258,19 @@ fn secrets(service: &Service, variable: &dyn Fn(&str) -> Option<String>) -> Resu
     match lacking(service, &secrets) {
         None => Ok(secrets),
         Some(needed) => Err(OpenError::Incomplete { from, section: service.name(), needed }),
+    }
+}
+
+/// Looked at before anything is asked of the service; what is wrong with it is not quoted.
+fn encryption_key(CustomerKey { key_file }: &CustomerKey) -> Result<SecretString, OpenError> {
+    let key = read(key_file)?.trim().to_owned();
+    match base64::engine::general_purpose::STANDARD.decode(&key) {
+        Ok(bytes) if bytes.len() == 32 => Ok(key.into()),
+        Ok(_) | Err(_) => Err(OpenError::Malformed {
+            path: key_file.clone(),
+            what: "a key to encrypt with",
+            why: "32 bytes in base64 are needed (`openssl rand -base64 32`)".to_owned(),
+        }),
     }
 }
 

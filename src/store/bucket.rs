@@ -96,6 +96,8 @@ struct Inner {
     operator: Operator,
     /// Sends each request once: for what must not be sent again.
     once: Operator,
+    /// Whether the service copies what it was given a key for.
+    copies: bool,
     /// For messages: the service and the bucket.
     name: String,
     scratch: Key,
@@ -145,7 +147,10 @@ impl Bucket {
         let context = OperationContext::new().with_http_transport(HttpTransporter::new(transport));
         let redirects = redirects(service, secrets)
             .map_err(|why| StoreError::Unsuitable { path: name.clone(), why: why.to_owned() })?;
-        let bucket = Self::over(operator.with_context(context), name, scratch, patience, redirects, seen);
+        // Azure copies nothing that it would need a customer's key for.
+        let copies = !(matches!(service, Service::Azure(_)) && service.customer_key().is_some());
+        let operator = operator.with_context(context);
+        let bucket = Self::over(operator, copies, name, scratch, patience, redirects, seen);
         bucket.probe().await?;
         bucket.require_redirects().await?;
         Ok(bucket)
@@ -153,6 +158,7 @@ impl Bucket {
 
     fn over(
         operator: Operator,
+        copies: bool,
         name: String,
         scratch: Key,
         patience: Patience,
@@ -169,10 +175,11 @@ impl Bucket {
             .with_notify(|event: opendal::layers::RetryEvent<'_>| {
                 tracing::debug!(operation = %event.op, error = %text(event.err), "a request to the bucket is sent again");
             });
-        let findings = ArcSwap::from_pointee(Findings::expected(&once.info()));
+        let findings = ArcSwap::from_pointee(Findings::expected(&once.info(), copies));
         let inner = Inner {
             operator: once.clone().layer(retry),
             once,
+            copies,
             name,
             scratch,
             seen,
@@ -192,7 +199,7 @@ impl Bucket {
 
     /// Whether the service is known to refuse to create what exists, whatever was found of this bucket.
     pub fn is_to_be_exclusive(&self) -> bool {
-        Findings::expected(&self.inner.once.info()).creates
+        Findings::expected(&self.inner.once.info(), self.inner.copies).creates
     }
 
     fn capability(&self) -> Capability {
@@ -328,6 +335,10 @@ impl Bucket {
 fn redirects(service: &Service, secrets: &Secrets) -> Result<Redirects, &'static str> {
     match service {
         _ if !service.redirect() => Ok(Redirects::None),
+        _ if service.customer_key().is_some() => Err(
+            "`redirect` would send clients to objects that nobody can read without the key of `encryption.customer`, which \
+            they do not have: leave one of the two out",
+        ),
         Service::Azure(azure) => match &secrets.account_key {
             Some(key) => {
                 Ok(Redirects::SharedAccess(SharedAccess::new(azure, &services::azure_endpoint(azure), key.clone())))
@@ -442,8 +453,15 @@ mod tests {
     async fn in_memory() -> Bucket {
         let operator = Operator::new(opendal::services::Memory::default()).unwrap();
         let scratch = Key::of("tmp".into());
-        let bucket =
-            Bucket::over(operator, "memory".into(), scratch, Patience::default(), Redirects::None, Arc::default());
+        let bucket = Bucket::over(
+            operator,
+            true,
+            "memory".into(),
+            scratch,
+            Patience::default(),
+            Redirects::None,
+            Arc::default(),
+        );
         bucket.probe().await.unwrap();
         bucket
     }

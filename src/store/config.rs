@@ -141,6 +141,21 @@ impl Service {
         }
     }
 
+    /// The key that the service is given with each request to encrypt with.
+    pub fn customer_key(&self) -> Option<&CustomerKey> {
+        match self {
+            Self::S3(S3 { encryption: Some(S3Encryption::Customer(key)), .. })
+            | Self::Azure(Azure { encryption: Some(AzureEncryption::Customer(key)), .. }) => Some(key),
+            Self::S3(_)
+            | Self::Gcs(_)
+            | Self::Azure(_)
+            | Self::Swift(_)
+            | Self::Oss(_)
+            | Self::Cos(_)
+            | Self::Obs(_) => None,
+        }
+    }
+
     /// Certificates that are believed beside the public authorities.
     pub fn ca_file(&self) -> Option<&PathBuf> {
         match self {
@@ -224,11 +239,15 @@ pub struct Secrets {
     /// gcs: the JSON key of a service account, whole.
     #[serde(rename = "key.json")]
     pub service_account_key: Option<SecretString>,
+    /// s3, azure: 256 bits in base64 that the service encrypts objects with and does not keep. They come from the file that
+    /// [`CustomerKey`] names, and not with the credentials.
+    #[serde(skip)]
+    pub encryption_key: Option<SecretString>,
 }
 
-/// What the service encrypts objects with.
+/// What Amazon S3 encrypts objects with.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub enum Encryption {
+pub enum S3Encryption {
     /// A key of the service's own.
     #[serde(rename = "AES256")]
     Aes256,
@@ -238,6 +257,39 @@ pub enum Encryption {
         /// The id or ARN of the key.
         key: Option<String>,
     },
+    /// A key that it is given with each request.
+    #[serde(rename = "customer")]
+    Customer(CustomerKey),
+}
+
+/// What OSS encrypts objects with.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub enum OssEncryption {
+    /// A key of the service's own.
+    #[serde(rename = "AES256")]
+    Aes256,
+    /// A key of its key management, by id; without one, the bucket's default key.
+    #[serde(rename = "kms")]
+    Kms {
+        /// The id of the key.
+        key: Option<String>,
+    },
+}
+
+/// What Azure encrypts blobs with, other than as the account says.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub enum AzureEncryption {
+    /// A key that it is given with each request.
+    #[serde(rename = "customer")]
+    Customer(CustomerKey),
+}
+
+/// A key that the service does not keep: without it nothing can be read any more.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CustomerKey {
+    /// A file with 256 bits in base64.
+    pub key_file: PathBuf,
 }
 
 /// Amazon S3 and what speaks like it.
@@ -258,7 +310,7 @@ pub struct S3 {
     /// endpoint is given; in the host name at Amazon's.
     pub path_style: Option<bool>,
     /// What objects are encrypted with; by default as the bucket says.
-    pub encryption: Option<Encryption>,
+    pub encryption: Option<S3Encryption>,
     /// Where a web identity's token is exchanged for credentials, where that is not Amazon's STS; `AWS_ENDPOINT_URL_STS`
     /// says it too.
     pub sts_endpoint: Option<String>,
@@ -310,6 +362,8 @@ pub struct Azure {
     pub prefix: String,
     /// The service's URL; `https://<account>.blob.core.windows.net` by default.
     pub endpoint: Option<String>,
+    /// What blobs are encrypted with; by default as the account or the container says.
+    pub encryption: Option<AzureEncryption>,
     /// Where the credentials come from.
     #[serde(default)]
     pub credentials: Credentials,
@@ -368,7 +422,7 @@ pub struct Oss {
     #[serde(default)]
     pub path_style: bool,
     /// What objects are encrypted with; by default as the bucket says.
-    pub encryption: Option<Encryption>,
+    pub encryption: Option<OssEncryption>,
     /// Where the credentials come from.
     #[serde(default)]
     pub credentials: Credentials,

@@ -250,6 +250,40 @@ async fn credentials_come_from_the_platform() {
 }
 
 #[tokio::test]
+async fn a_key_to_encrypt_with_is_neither_logged_nor_printed() {
+    use wiremock::matchers::any;
+    use wiremock::{Mock, MockServer, ResponseTemplate};
+
+    const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+    let bucket = MockServer::start().await;
+    Mock::given(any()).respond_with(ResponseTemplate::new(403)).mount(&bucket).await;
+    let files = Files::new(&bucket.uri());
+    fs::write(files.path("key"), format!("{KEY}\n")).unwrap();
+    fs::write(files.path("keys.yaml"), "accountKey: Y2FuYXJ5\n").unwrap();
+    let [key, keys] = ["key", "keys.yaml"].map(|name| files.path(name).display().to_string());
+    let text = format!(
+        "azure:\n  container: images\n  account: account\n  endpoint: {}\n  encryption:\n    customer:\n      keyFile: {key}\n  \
+         credentials:\n    file: {keys}\n",
+        bucket.uri()
+    );
+    let store = files.path("store.yaml");
+    fs::write(&store, text).unwrap();
+    let printed = command("registry", &store).arg("--print-config").output().unwrap();
+    let printed = String::from_utf8([printed.stdout, printed.stderr].concat()).unwrap();
+    assert!(printed.contains("store.yaml") && !printed.contains(KEY), "{printed}");
+    let mut command = command("registry", &store);
+    let mut program = Program::spawn(command.env("REGATTA_LOG", "trace").args(["--listen", "127.0.0.1:0"]));
+    assert!(!program.end().await.success());
+    let asked = bucket.received_requests().await.unwrap();
+    assert!(
+        asked.iter().any(|asked| asked.headers.get("x-ms-encryption-key").is_some_and(|key| key == KEY)),
+        "{asked:?}"
+    );
+    let text = program.text();
+    assert!(!text.contains(KEY) && !text.contains("0123456789abcdef"), "{text}");
+}
+
+#[tokio::test]
 async fn a_store_file_that_is_wrong_is_refused_with_the_line() {
     let files = Files::new("http://127.0.0.1:1");
     let path = files.path("store.yaml");

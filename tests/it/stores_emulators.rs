@@ -1,6 +1,7 @@
 //! Emulators of the services that cannot run here, where there is one: fake-gcs-server of Google Cloud Storage, Azurite
 //! (Microsoft's own) of Azure Blob Storage.
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
@@ -10,13 +11,14 @@ use bytes::Bytes;
 use futures::TryStreamExt as _;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use regatta::store::bucket::Bucket;
-use regatta::store::config::{Azure, Credentials, Gcs, Secrets, Service};
+use regatta::store::config::{Azure, AzureEncryption, Credentials, CustomerKey, Gcs, Secrets, Service};
 use regatta::store::{Backend as _, Durability, Exclusive, Key, Published, Store};
+use sha2::Digest as _;
 use tempfile::TempDir;
 
 use crate::program::Program;
 use crate::stores_suite::suite;
-use crate::stores_support::{client, patience, program};
+use crate::stores_support::{Proxy, client, patience, program};
 
 const ACCOUNT: &str = "account";
 const ACCOUNT_KEY: &[u8] = b"for-tests-only";
@@ -128,11 +130,15 @@ async fn an_emulator_of_google_cloud_storage() {
 
 /// Azurite with a container, and how it is reached.
 pub async fn azure() -> (Emulator, Service, Secrets) {
+    azure_with(&[]).await
+}
+
+async fn azure_with(arguments: &[&str]) -> (Emulator, Service, Secrets) {
     let emulator = Emulator::start(|port, _| {
         let mut command = Command::new(program("emulators", "azurite"));
         command.args(["--blobHost", "127.0.0.1", "--blobPort", &port.to_string()]);
         command.args(["--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry", "--silent"]);
-        command.env("AZURITE_ACCOUNTS", format!("{ACCOUNT}:{}", STANDARD.encode(ACCOUNT_KEY)));
+        command.args(arguments).env("AZURITE_ACCOUNTS", format!("{ACCOUNT}:{}", STANDARD.encode(ACCOUNT_KEY)));
         command
     })
     .await;
@@ -143,6 +149,7 @@ pub async fn azure() -> (Emulator, Service, Secrets) {
         account: ACCOUNT.into(),
         prefix: "city".into(),
         endpoint: Some(endpoint),
+        encryption: None,
         credentials: Credentials::Directory("unused".into()),
         ca_file: None,
         redirect: false,
@@ -156,6 +163,34 @@ async fn an_emulator_of_azure_blob_storage() {
     let (_emulator, service, secrets) = azure().await;
     check(service.clone(), secrets.clone(), 20_000_000).await;
     clients_may_read_one_blob(service, &secrets).await;
+}
+
+/// Whatever makes a blob, reads it or looks at it. Nothing is copied on Azure's side, which takes no key for that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn azure_is_given_a_customers_key_with_each_request_that_needs_it() {
+    // The emulator encrypts nothing, and takes no key unless it is told not to mind.
+    let (emulator, service, secrets) = azure_with(&["--loose"]).await;
+    let proxy = Proxy::start(emulator.url.clone(), PathBuf::new()).await;
+    let Service::Azure(azure) = service else { panic!("{service:?}") };
+    let endpoint = Some(format!("{}/{ACCOUNT}", proxy.url));
+    let encryption = Some(AzureEncryption::Customer(CustomerKey { key_file: "unused".into() }));
+    let key = [7; 32];
+    let (encoded, hash) = (STANDARD.encode(key), STANDARD.encode(sha2::Sha256::digest(key)));
+    let secrets = Secrets { encryption_key: Some(encoded.clone().into()), ..secrets };
+    check(Service::Azure(Azure { endpoint, encryption, ..azure }), secrets, 20_000_000).await;
+    let mut parts = 0;
+    for (head, _) in proxy.calm() {
+        assert!(!head.headers.contains_key("x-ms-copy-source"), "{head:?}");
+        if head.method == http::Method::DELETE || head.target.contains("restype=container") {
+            continue;
+        }
+        let value = |name: &str| head.headers.get(name).map(|value| value.to_str().unwrap());
+        assert_eq!(value("x-ms-encryption-key"), Some(encoded.as_str()), "{head:?}");
+        assert_eq!(value("x-ms-encryption-key-sha256"), Some(hash.as_str()), "{head:?}");
+        assert_eq!(value("x-ms-encryption-algorithm"), Some("AES256"), "{head:?}");
+        parts += usize::from(head.target.contains("comp=block"));
+    }
+    assert!(parts > 2, "{parts}");
 }
 
 /// Where they are sent to, and nothing else.

@@ -6,7 +6,7 @@ use http::{Method, header};
 use regatta::oci::Digest;
 use regatta::registry::layout;
 use regatta::store::bucket::Bucket;
-use regatta::store::config::{Encryption, S3, Service};
+use regatta::store::config::{Azure, AzureEncryption, Credentials, CustomerKey, S3, S3Encryption, Secrets, Service};
 use regatta::store::{Backend as _, Durability, Key};
 
 use crate::registry_support::Fixture;
@@ -16,12 +16,18 @@ fn key(text: &str) -> Key {
     Key::new(text).unwrap()
 }
 
+/// What objects are encrypted with where the service is given a key: 32 bytes.
+const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+/// Its MD5, which Amazon has beside it.
+const KEY_MD5: &str = "hRasmdxgYDKV3nvbahU1MA==";
+
 /// What was asked while a small and a large object were made, published, listed, read and deleted.
 async fn asked(configure: impl Fn(S3) -> S3) -> Vec<Head> {
     let server = S3Server::start().await;
     let proxy = server.proxy().await;
     let service = Service::S3(configure(s3(&proxy.url)));
-    let bucket = Bucket::open(&service, &secrets(), client(), key("tmp"), patience()).await.unwrap();
+    let secrets = Secrets { encryption_key: Some(KEY.into()), ..secrets() };
+    let bucket = Bucket::open(&service, &secrets, client(), key("tmp"), patience()).await.unwrap();
     proxy.calm();
     bucket.put_new(&key("small/a"), "value".into(), Durability::Durable).await.unwrap();
     let mut writer = bucket.temporary(&key("tmp/large")).await.unwrap();
@@ -56,10 +62,10 @@ async fn a_prefix_is_before_every_key() {
 
 #[tokio::test]
 async fn everything_that_is_made_says_how_it_is_encrypted() {
-    let kms = Encryption::Kms { key: Some("arn:aws:kms:eu-central-1:1:key/2".into()) };
-    let default = Encryption::Kms { key: None };
+    let kms = S3Encryption::Kms { key: Some("arn:aws:kms:eu-central-1:1:key/2".into()) };
+    let default = S3Encryption::Kms { key: None };
     for (encryption, algorithm, id) in [
-        (Encryption::Aes256, "AES256", None),
+        (S3Encryption::Aes256, "AES256", None),
         (default, "aws:kms", None),
         (kms, "aws:kms", Some("arn:aws:kms:eu-central-1:1:key/2")),
     ] {
@@ -74,6 +80,54 @@ async fn everything_that_is_made_says_how_it_is_encrypted() {
     }
     let plain = asked(|s3| s3).await;
     assert!(plain.iter().all(|head| !head.headers.contains_key("x-amz-server-side-encryption")));
+}
+
+/// Whatever makes an object, reads it, looks at it or copies it: the service keeps no key.
+#[tokio::test]
+async fn amazon_is_given_a_customers_key_with_each_request_that_needs_it() {
+    let customer = S3Encryption::Customer(CustomerKey { key_file: "unused".into() });
+    let asked = asked(|s3| S3 { encryption: Some(customer.clone()), ..s3 }).await;
+    let needs = |head: &&Head| {
+        let lists = head.target.contains("list-type=2");
+        !lists && head.method != Method::DELETE && (head.method != Method::POST || head.target.contains("?uploads"))
+    };
+    let (mut parts, mut copies) = (0, 0);
+    for head in asked.iter().filter(needs) {
+        let value = |name: &str| head.headers.get(name).map(|value| value.to_str().unwrap());
+        let given = |prefix: &str| {
+            ["algorithm", "key", "key-md5"]
+                .map(|field| value(&format!("{prefix}server-side-encryption-customer-{field}")))
+        };
+        assert_eq!(given("x-amz-"), [Some("AES256"), Some(KEY), Some(KEY_MD5)], "{head:?}");
+        let is_copy = value("x-amz-copy-source").is_some();
+        let source = if is_copy { [Some("AES256"), Some(KEY), Some(KEY_MD5)] } else { [None; 3] };
+        assert_eq!(given("x-amz-copy-source-"), source, "{head:?}");
+        parts += usize::from(head.target.contains("partNumber="));
+        copies += usize::from(is_copy);
+    }
+    assert!(parts > 0 && copies > 0, "{asked:?}");
+}
+
+#[tokio::test]
+async fn no_client_is_sent_to_what_only_the_registrys_key_opens() {
+    let customer = || CustomerKey { key_file: "unused".into() };
+    let s3 = S3 { redirect: true, encryption: Some(S3Encryption::Customer(customer())), ..s3("http://127.0.0.1:1") };
+    let azure = Azure {
+        container: "images".into(),
+        account: "account".into(),
+        prefix: String::new(),
+        endpoint: Some("http://127.0.0.1:1".into()),
+        encryption: Some(AzureEncryption::Customer(customer())),
+        credentials: Credentials::Directory("unused".into()),
+        ca_file: None,
+        redirect: true,
+    };
+    let secrets = Secrets { encryption_key: Some(KEY.into()), account_key: Some("Y2FuYXJ5".into()), ..secrets() };
+    for service in [Service::S3(s3), Service::Azure(azure)] {
+        let refused = Bucket::open(&service, &secrets, client(), key("tmp"), patience()).await.unwrap_err().to_string();
+        assert!(refused.contains("`redirect`") && refused.contains("`encryption.customer`"), "{refused}");
+        assert!(!refused.contains(KEY), "{refused}");
+    }
 }
 
 /// The bucket is in the host's name where nobody says otherwise and no endpoint is given, and where that is asked for.

@@ -25,7 +25,17 @@ fn service(dialect: Dialect) -> Service {
         }
         Dialect::Azure => {
             let (account, endpoint) = ("account".into(), Some("http://account.blob.example.test".into()));
-            Service::Azure(Azure { container: bucket, account, prefix, endpoint, credentials, ca_file, redirect })
+            let encryption = None;
+            Service::Azure(Azure {
+                container: bucket,
+                account,
+                prefix,
+                endpoint,
+                encryption,
+                credentials,
+                ca_file,
+                redirect,
+            })
         }
         Dialect::Oss => {
             let endpoint = "http://oss.example.test".into();
@@ -303,16 +313,16 @@ async fn a_deletion_that_failed_after_its_200_is_made_again() {
 /// What OSS is told of how objects are encrypted, whatever makes them; and where it looks for the bucket.
 #[tokio::test]
 async fn alibaba_oss_is_told_how_to_encrypt_and_where_the_bucket_is() {
-    use regatta::store::config::Encryption;
+    use regatta::store::config::OssEncryption;
 
     let oss = |configure: &dyn Fn(Oss) -> Oss| match service(Dialect::Oss) {
         Service::Oss(it) => Service::Oss(configure(it)),
         other => panic!("{other:?}"),
     };
     for (encryption, algorithm, id) in [
-        (Encryption::Aes256, "AES256", ""),
-        (Encryption::Kms { key: None }, "KMS", ""),
-        (Encryption::Kms { key: Some("key-2".into()) }, "KMS", "key-2"),
+        (OssEncryption::Aes256, "AES256", ""),
+        (OssEncryption::Kms { key: None }, "KMS", ""),
+        (OssEncryption::Kms { key: Some("key-2".into()) }, "KMS", "key-2"),
     ] {
         let fake = Fake::start(Dialect::Oss).await;
         let service = oss(&|it| Oss { encryption: Some(encryption.clone()), ..it });

@@ -201,7 +201,8 @@ impl Drop for Proxy {
 }
 
 impl Proxy {
-    async fn start(upstream: String, root: PathBuf) -> Self {
+    /// Before a server whose objects are files below `root`, as far as they are any.
+    pub async fn start(upstream: String, root: PathBuf) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let inner = Arc::new(Inner {

@@ -34,7 +34,7 @@ fn a_store_file_names_one_store() {
     assert!(it.redirect && it.path_style == Some(false));
     assert!(matches!(it.credentials, Credentials::File(path) if path == Path::new("/f")));
     assert!(matches!(service("s3: {bucket: b, encryption: AES256, credentials: environment}"), Service::S3(it)
-        if it.encryption == Some(crate::store::config::Encryption::Aes256)
+        if it.encryption == Some(crate::store::config::S3Encryption::Aes256)
             && matches!(it.credentials, Credentials::Environment) && it.region == "us-east-1"));
     for (text, name) in [
         ("gcs: {bucket: b}", "gcs"),
@@ -47,6 +47,40 @@ fn a_store_file_names_one_store() {
         let service = service(text);
         assert_eq!((service.name(), service.bucket()), (name, "b"));
         assert!(matches!(service.credentials(), Credentials::Platform));
+    }
+}
+
+#[test]
+fn a_key_to_encrypt_with_is_in_a_file_of_its_own() {
+    use base64::engine::general_purpose::STANDARD;
+    use secrecy::ExposeSecret as _;
+
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let encryption = format!("encryption: {{customer: {{keyFile: {}}}}}", file.path().display());
+    for text in
+        [format!("s3: {{bucket: b, {encryption}}}"), format!("azure: {{container: b, account: a, {encryption}}}")]
+    {
+        let service = service(&text);
+        let named = service.customer_key().unwrap();
+        assert_eq!(named.key_file, file.path());
+        let key = STANDARD.encode([7; 32]);
+        std::fs::write(file.path(), format!("{key}\n")).unwrap();
+        assert_eq!(encryption_key(named).unwrap().expose_secret(), key);
+        for wrong in [STANDARD.encode([7; 31]), "canary, which is not base64 at all".to_owned(), String::new()] {
+            std::fs::write(file.path(), &wrong).unwrap();
+            let error = encryption_key(named).unwrap_err().to_string();
+            assert!(error.contains("32 bytes in base64"), "{error}");
+            assert!(wrong.is_empty() || !error.contains(&wrong), "{error}");
+        }
+    }
+    // Where the service or the library takes none.
+    for text in [
+        "azure: {container: b, account: a, encryption: AES256}".to_owned(),
+        format!("oss: {{bucket: b, endpoint: 'https://h', {encryption}}}"),
+        format!("gcs: {{bucket: b, {encryption}}}"),
+        "s3: {bucket: b, encryption: {customer: {key: canary}}}".to_owned(),
+    ] {
+        assert!(place(&text).is_err(), "{text}");
     }
 }
 
@@ -145,6 +179,7 @@ fn every_services_credentials_are_taken_or_missed_by_name() {
                 application_credential_id,
                 application_credential_secret,
                 service_account_key,
+                encryption_key: _,
             } = secrets;
             let all = [
                 access_key_id,

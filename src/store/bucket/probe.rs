@@ -42,14 +42,16 @@ pub(super) struct Findings {
 }
 
 impl Findings {
-    /// What the service is known for.
-    pub(super) fn expected(service: &OperatorInfo) -> Self {
+    /// What the service is known for; `copies` where it may copy these very objects.
+    pub(super) fn expected(service: &OperatorInfo, copies: bool) -> Self {
         let capability = service.capability();
         // These keep to a limit too, though the library does not say so.
         let limited = ["azblob", "cos", "obs", "swift"].contains(&service.scheme());
         let conditional = capability.copy_with_if_not_exists || capability.copy_with_if_version_match;
         let creates = capability.write_with_if_not_exists;
-        let copies = if capability.copy && (conditional || !creates) {
+        let copies = if !copies {
+            Copies::Bytes
+        } else if capability.copy && (conditional || !creates) {
             Copies::Request
         } else if capability.write_can_copy_from {
             Copies::Parts
@@ -107,7 +109,7 @@ struct Probe<'a> {
 
 impl Probe<'_> {
     async fn run(&self) -> Result<Findings, StoreError> {
-        let mut findings = Findings::expected(&self.bucket.inner.once.info());
+        let mut findings = Findings::expected(&self.bucket.inner.once.info(), self.bucket.inner.copies);
         let first = self.key("a");
         if findings.creates
             && let Some(why) = self.race(&first).await?

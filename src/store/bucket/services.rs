@@ -1,11 +1,16 @@
 //! From a configuration to the library's builder, a function a service.
 
 use opendal::services;
-use opendal::{Operator, Result};
+use opendal::{Error, ErrorKind, Operator, Result};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::keystone::{Keystone, Login};
-use crate::store::config::{Azure, Cos, Credentials, Encryption, Gcs, Obs, Oss, S3, Secrets, Service, Swift};
+use crate::store::config::{
+    Azure, AzureEncryption, Cos, Credentials, Gcs, Obs, Oss, OssEncryption, S3, S3Encryption, Secrets, Service, Swift,
+};
+
+/// Bytes of a key that a service is given to encrypt with: AES-256.
+const CUSTOMER_KEY: usize = 32;
 
 /// A client of the service, without layers; and what makes its tokens, where the library cannot.
 pub(super) fn open(
@@ -40,6 +45,17 @@ fn may_look(credentials: &Credentials) -> bool {
     }
 }
 
+/// The 256 bits that the service is given to encrypt with. What is wrong with them is not quoted.
+fn customer_key(secrets: &Secrets) -> Result<Vec<u8>> {
+    use base64::Engine as _;
+
+    let key = secrets.encryption_key.as_ref().map(|key| key.expose_secret().trim());
+    let key = key.and_then(|key| base64::engine::general_purpose::STANDARD.decode(key).ok());
+    let key = key.filter(|key| key.len() == CUSTOMER_KEY);
+    let wrong = || Error::new(ErrorKind::ConfigInvalid, "the key of `encryption.customer` is not 32 bytes in base64");
+    key.ok_or_else(wrong)
+}
+
 fn s3(it: &S3, secrets: &Secrets) -> Result<Operator> {
     let mut builder = services::S3::default().bucket(&it.bucket).root(&it.prefix).region(&it.region);
     if let Some(endpoint) = &it.endpoint {
@@ -50,9 +66,12 @@ fn s3(it: &S3, secrets: &Secrets) -> Result<Operator> {
     }
     builder = match &it.encryption {
         None => builder,
-        Some(Encryption::Aes256) => builder.server_side_encryption_with_s3_key(),
-        Some(Encryption::Kms { key: None }) => builder.server_side_encryption_with_aws_managed_kms_key(),
-        Some(Encryption::Kms { key: Some(key) }) => builder.server_side_encryption_with_customer_managed_kms_key(key),
+        Some(S3Encryption::Aes256) => builder.server_side_encryption_with_s3_key(),
+        Some(S3Encryption::Kms { key: None }) => builder.server_side_encryption_with_aws_managed_kms_key(),
+        Some(S3Encryption::Kms { key: Some(key) }) => builder.server_side_encryption_with_customer_managed_kms_key(key),
+        Some(S3Encryption::Customer(_)) => {
+            builder.server_side_encryption_with_customer_key("AES256", &customer_key(secrets)?)
+        }
     };
     if !may_look(&it.credentials) {
         builder = builder.disable_config_load().disable_ec2_metadata();
@@ -92,6 +111,9 @@ fn azure(it: &Azure, secrets: &Secrets) -> Result<Operator> {
         .root(&it.prefix)
         .endpoint(&endpoint)
         .account_name(&it.account);
+    if let Some(AzureEncryption::Customer(_)) = &it.encryption {
+        builder = builder.server_side_encryption_with_customer_key(&customer_key(secrets)?);
+    }
     builder = with(builder, secrets.account_key.as_ref(), services::Azblob::account_key);
     builder = with(builder, secrets.sas_token.as_ref(), services::Azblob::sas_token);
     Operator::new(builder)
@@ -128,9 +150,9 @@ fn oss(it: &Oss, secrets: &Secrets) -> Result<Operator> {
     }
     builder = match &it.encryption {
         None => builder,
-        Some(Encryption::Aes256) => builder.server_side_encryption("AES256"),
-        Some(Encryption::Kms { key: None }) => builder.server_side_encryption("KMS"),
-        Some(Encryption::Kms { key: Some(key) }) => {
+        Some(OssEncryption::Aes256) => builder.server_side_encryption("AES256"),
+        Some(OssEncryption::Kms { key: None }) => builder.server_side_encryption("KMS"),
+        Some(OssEncryption::Kms { key: Some(key) }) => {
             builder.server_side_encryption("KMS").server_side_encryption_key_id(key)
         }
     };
