@@ -86,7 +86,8 @@ pub fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Asked, Settings
         }
         Command::Registry(args) => {
             cli.log = args.log_filter().clone();
-            args.came_from(parsed.origins);
+            let told = parsed.told();
+            args.came_from(parsed.origins, told);
         }
         _ => cli.log = log_filter()?,
     }

@@ -15,7 +15,7 @@ mod said;
 mod show;
 mod variables;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
@@ -24,6 +24,7 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
+pub use said::PassedOver;
 use said::Said;
 pub use show::show;
 
@@ -87,6 +88,21 @@ pub struct Parsed {
     pub matches: ArgMatches,
     /// Where each setting came from, by the option's id; absent where it has no value.
     pub origins: HashMap<String, Origin>,
+    /// What is said and not in force, since a higher place says what excludes it; by the option's id.
+    pub passed_over: BTreeMap<String, PassedOver>,
+}
+
+impl Parsed {
+    /// The same for people, a sentence each.
+    pub fn told(&self) -> Vec<String> {
+        self.passed_over.iter().map(|(id, over)| format!("`{}` {}", key_of(id), self.why_not(over))).collect()
+    }
+
+    /// Why a setting is not in force.
+    fn why_not(&self, PassedOver { origin, by }: &PassedOver) -> String {
+        let higher = self.origins.get(by).map(|origin| format!(" ({origin})")).unwrap_or_default();
+        format!("of {origin} is not in force: `{}`{higher} excludes it", key_of(by))
+    }
 }
 
 /// Whether an option is a setting, rather than help or the file itself.
@@ -148,7 +164,8 @@ pub fn parse(command: Command, subcommand: &str, line: Vec<OsString>) -> Result<
     built.build();
     let layered = built.find_subcommand(subcommand).filter(|_| line.get(1).is_some_and(|name| name == subcommand));
     let Some(layered) = layered else {
-        return Ok(Parsed { matches: command.try_get_matches_from(line)?, origins: HashMap::new() });
+        let matches = command.try_get_matches_from(line)?;
+        return Ok(Parsed { matches, origins: HashMap::new(), passed_over: BTreeMap::new() });
     };
     // What is wrong in the command line itself is said by the whole definition, below.
     let flags = lenient(layered).try_get_matches_from(&line[1..]).ok();
@@ -174,7 +191,7 @@ pub fn parse(command: Command, subcommand: &str, line: Vec<OsString>) -> Result<
             origins.insert(id.to_owned(), origin_of(id).unwrap_or(Origin::Default));
         }
     }
-    Ok(Parsed { matches, origins })
+    Ok(Parsed { matches, origins, passed_over: said.passed_over().clone() })
 }
 
 /// Help is given before anything is found wrong. It names the variables, which `command` does.

@@ -113,6 +113,8 @@ pub struct Args {
     log_filter: Filter,
     #[arg(skip)]
     origins: HashMap<String, Origin>,
+    #[arg(skip)]
+    passed_over: Vec<String>,
 }
 
 impl Args {
@@ -122,8 +124,9 @@ impl Args {
     }
 
     /// Notes where each setting came from, by the option's id: what turns out to be wrong later is told with it.
-    pub fn came_from(&mut self, origins: HashMap<String, Origin>) {
-        self.origins = origins;
+    /// `passed_over` is what was said and is not in force.
+    pub fn came_from(&mut self, origins: HashMap<String, Origin>, passed_over: Vec<String>) {
+        (self.origins, self.passed_over) = (origins, passed_over);
     }
 
     /// Whether the settings are asked for rather than the registry.
@@ -195,6 +198,9 @@ pub async fn run(args: Args) -> Result<(), Error> {
 
 async fn serve(args: &Args) -> Result<(), Error> {
     let mut signals = Signals::catch().map_err(Error::Signal)?;
+    for why in &args.passed_over {
+        tracing::warn!(why, "a setting is passed over");
+    }
     // What is wrong is found before anything is made.
     let certificates = Certificates::read(args)?;
     let sources = files::Sources::new(args)?;

@@ -1,6 +1,6 @@
 //! What variables and the file say, as flags, each with where it is said.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,19 @@ use super::{CONFIG, Origin, SettingsError, expected, is_flag, is_setting, key, n
 
 /// What is said of settings elsewhere than on the command line and is in force, by the option's id.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Said(BTreeMap<String, Setting>);
+pub(super) struct Said {
+    in_force: BTreeMap<String, Setting>,
+    passed_over: BTreeMap<String, PassedOver>,
+}
+
+/// A setting that is said, and is not in force since a higher place says one that excludes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PassedOver {
+    /// Where it is said.
+    pub origin: Origin,
+    /// The id of the other.
+    pub by: String,
+}
 
 /// What is said of one.
 #[derive(Debug, Clone)]
@@ -31,29 +43,48 @@ struct Item {
 impl Said {
     /// Where a setting is said.
     pub(super) fn origin(&self, id: &str) -> Option<&Origin> {
-        self.0.get(id).map(|setting| &setting.origin)
+        self.in_force.get(id).map(|setting| &setting.origin)
     }
 
     /// Where this value of it is said, which of a list in a file has a line of its own.
     pub(super) fn origin_of_value(&self, id: &str, value: &str) -> Option<&Origin> {
-        let items = &self.0.get(id)?.items;
+        let items = &self.in_force.get(id)?.items;
         items.iter().find(|item| item.value.to_string_lossy() == value).map(|item| &item.origin)
+    }
+
+    /// What is said and not in force.
+    pub(super) fn passed_over(&self) -> &BTreeMap<String, PassedOver> {
+        &self.passed_over
+    }
+
+    fn add(&mut self, layered: &Command, argument: &Arg, setting: Setting, is_given: &dyn Fn(&str) -> bool) {
+        let id = argument.get_id().to_string();
+        match overrider(layered, argument, is_given) {
+            None => {
+                self.in_force.insert(id, setting);
+            }
+            Some(by) if by == id => {}
+            Some(by) => {
+                // What a variable says stands above what the file does.
+                self.passed_over.entry(id).or_insert(PassedOver { origin: setting.origin, by });
+            }
+        }
     }
 
     /// All of it, as flags.
     pub(super) fn arguments(&self) -> impl Iterator<Item = OsString> {
-        self.0.values().flat_map(|setting| setting.items.iter().map(|item| item.flag.clone()))
+        self.in_force.values().flat_map(|setting| setting.items.iter().map(|item| item.flag.clone()))
     }
 
     /// The ids.
     pub(super) fn ids(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+        self.in_force.keys().map(String::as_str)
     }
 
     /// The same, but for one.
     pub(super) fn without(&self, id: &str) -> Self {
         let mut said = self.clone();
-        said.0.remove(id);
+        said.in_force.remove(id);
         said
     }
 }
@@ -63,18 +94,19 @@ pub(super) fn said(layered: &Command, subcommand: &str, flags: &ArgMatches) -> R
     let mut said = Said::default();
     for argument in layered.get_arguments().filter(|argument| is_setting(argument) || argument.get_id() == CONFIG) {
         let name = variable(subcommand, argument);
-        let Some(value) = std::env::var_os(&name) else { continue };
-        if !is_overridden(layered, argument, &|id| is_flag(flags, id)) {
-            said.0.insert(argument.get_id().to_string(), from_variable(argument, &name, &value)?);
-        }
+        let value = std::env::var_os(&name).filter(|_| !is_flag(flags, argument.get_id().as_str()));
+        let Some(value) = value else { continue };
+        said.add(layered, argument, from_variable(argument, &name, &value)?, &|id| is_flag(flags, id));
     }
-    let path = match (flags.get_one::<OsString>(CONFIG), said.0.get(CONFIG)) {
+    let path = match (flags.get_one::<OsString>(CONFIG), said.in_force.get(CONFIG)) {
         (Some(path), _) => path.clone(),
         (None, Some(Setting { items, .. })) => items.iter().map(|item| item.value.clone()).collect(),
         (None, None) => return Ok(said),
     };
-    let in_file = from_file(Path::new(&path), layered, &|id| is_flag(flags, id) || said.0.contains_key(id))?;
-    said.0.extend(in_file);
+    let above: BTreeSet<String> = said.in_force.keys().cloned().collect();
+    for (argument, setting) in from_file(Path::new(&path), layered)? {
+        said.add(layered, argument, setting, &|id| is_flag(flags, id) || above.contains(id));
+    }
     Ok(said)
 }
 
@@ -108,18 +140,14 @@ fn switch(argument: &Arg, origin: &Origin, text: &str) -> Result<Vec<Item>, Sett
     }
 }
 
-/// What of the file is in force, by the option's id.
-fn from_file(
-    path: &Path,
-    layered: &Command,
-    is_given: &dyn Fn(&str) -> bool,
-) -> Result<BTreeMap<String, Setting>, SettingsError> {
+/// What the file says.
+fn from_file<'a>(path: &Path, layered: &'a Command) -> Result<Vec<(&'a Arg, Setting)>, SettingsError> {
     let text =
         std::fs::read_to_string(path).map_err(|source| SettingsError::Read { path: path.to_path_buf(), source })?;
     let at = |line| Origin::File(PathBuf::from(path), line);
     let wrong = |line, why| SettingsError::Wrong { origin: at(line), why };
     let entries = file::parse(&text).map_err(|error| wrong(error.line, error.why))?;
-    let mut settings = BTreeMap::new();
+    let mut settings = Vec::new();
     for entry in &entries {
         let argument = layered
             .get_arguments()
@@ -127,9 +155,7 @@ fn from_file(
             .find(|argument| key(argument) == entry.key)
             .ok_or_else(|| wrong(entry.line, unknown(layered, &entry.key)))?;
         let items = items(argument, entry, &at)?;
-        if !is_overridden(layered, argument, is_given) {
-            settings.insert(argument.get_id().to_string(), Setting { origin: at(entry.line), items });
-        }
+        settings.push((argument, Setting { origin: at(entry.line), items }));
     }
     Ok(settings)
 }
@@ -161,15 +187,17 @@ fn items(argument: &Arg, entry: &Entry, at: &dyn Fn(u64) -> Origin) -> Result<Ve
     Err(SettingsError::Wrong { origin: here, why: format!("`{key}` {why}; expected {}", expected(argument)) })
 }
 
-/// Whether a higher place says it, or says what excludes it.
-fn is_overridden(layered: &Command, argument: &Arg, is_given: &dyn Fn(&str) -> bool) -> bool {
+/// The id of what a higher place says in its stead: the same, or what excludes it.
+fn overrider(layered: &Command, argument: &Arg, is_given: &dyn Fn(&str) -> bool) -> Option<String> {
     let excludes = |other: &&Arg| {
         let conflict = |a: &Arg, b: &Arg| layered.get_arg_conflicts_with(a).iter().any(|it| it.get_id() == b.get_id());
         let one_of = layered.get_groups().any(|group| {
             let members: Vec<_> = group.get_args().collect();
             !group.clone().is_multiple() && members.contains(&argument.get_id()) && members.contains(&other.get_id())
         });
-        other.get_id() == argument.get_id() || conflict(argument, other) || conflict(other, argument) || one_of
+        conflict(argument, other) || conflict(other, argument) || one_of
     };
-    layered.get_arguments().filter(excludes).any(|other| is_given(other.get_id().as_str()))
+    let others = layered.get_arguments().filter(excludes);
+    let mut candidates = std::iter::once(argument).chain(others).map(|it| it.get_id().as_str());
+    candidates.find(|id| is_given(id)).map(str::to_owned)
 }

@@ -21,7 +21,9 @@ pub fn show(command: &Command, subcommand: &str, parsed: &Parsed) -> String {
         let values = values(argument, matches);
         let origin = parsed.origins.get(argument.get_id().as_str());
         let (false, Some(origin)) = (values.is_empty(), origin) else {
-            let _ = writeln!(text, "# {key}: not set");
+            let over = parsed.passed_over.get(argument.get_id().as_str());
+            let why = over.map(|over| format!("; what is said {}", parsed.why_not(over))).unwrap_or_default();
+            let _ = writeln!(text, "# {key}: not set{why}");
             continue;
         };
         let _ = match (argument.get_action(), values.as_slice()) {

@@ -146,6 +146,16 @@ fn a_flag_wins_over_what_it_excludes_in_the_file() {
 }
 
 #[test]
+fn what_is_passed_over_is_told_with_its_place() {
+    let file = "root: /data\nadminPasswordFile: p\nlisten: 1.1.1.1:1\n";
+    let found = parsed(file, &["--htpasswd-file", "h", "--listen", "1.1.1.1:2"]).unwrap();
+    let told = found.told();
+    assert_eq!(told.len(), 1, "what is said anew is no surprise: {told:?}");
+    assert!(told[0].starts_with("`adminPasswordFile` of ") && told[0].contains(":2 is not in force"), "{told:?}");
+    assert!(told[0].ends_with("`htpasswdFile` (command line) excludes it"), "{told:?}");
+}
+
+#[test]
 fn what_is_not_known_or_wrong_is_refused_with_its_line_its_name_and_what_was_expected() {
     let messages = [
         "root: /data\nlisen: 1.1.1.1:1\n",

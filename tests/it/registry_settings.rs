@@ -57,6 +57,104 @@ fn a_flag_wins_over_a_variable_that_over_the_file_and_that_over_the_default() {
     assert_eq!(values(&again), values(&text));
 }
 
+/// A bucket in the environment and a directory on the command line, and the like: there is one store, the one that is said
+/// at the highest place, and it is told what was passed over. At one place they are refused.
+#[tokio::test]
+async fn of_settings_that_exclude_each_other_the_one_at_the_higher_place_wins() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("registry.yaml");
+    let print = |file_says: &str, variables: &[(&str, &str)], flags: &[&str]| {
+        std::fs::write(&file, file_says).unwrap();
+        let mut command = registry(directory.path());
+        command.args(["--print-config", "--config", "registry.yaml"]).args(flags).envs(variables.iter().copied());
+        command.output().unwrap()
+    };
+    let (root, store) = (("REGATTA_REGISTRY_ROOT", "r-env"), ("REGATTA_REGISTRY_STORE", "s-env.yaml"));
+    let because = |what: &str, origin: &str, by: &str| {
+        format!("# {what}: not set; what is said of {origin} is not in force: {by} excludes it")
+    };
+    for (file_says, variables, flags, wins, lost) in [
+        (
+            "{}\n",
+            &[store][..],
+            &["--root", "r"][..],
+            "root: r  # command line",
+            because("store", "REGATTA_REGISTRY_STORE", "`root` (command line)"),
+        ),
+        (
+            "{}\n",
+            &[root],
+            &["--store", "s.yaml"],
+            "store: s.yaml  # command line",
+            because("root", "REGATTA_REGISTRY_ROOT", "`store` (command line)"),
+        ),
+        (
+            "root: r-file\n",
+            &[store],
+            &[],
+            "store: s-env.yaml  # REGATTA_REGISTRY_STORE",
+            because("root", "registry.yaml:1", "`store` (REGATTA_REGISTRY_STORE)"),
+        ),
+        (
+            "store: s-file.yaml\n",
+            &[root],
+            &[],
+            "root: r-env  # REGATTA_REGISTRY_ROOT",
+            because("store", "registry.yaml:1", "`root` (REGATTA_REGISTRY_ROOT)"),
+        ),
+        (
+            "store: s-file.yaml\n",
+            &[],
+            &["--root", "r"],
+            "root: r  # command line",
+            because("store", "registry.yaml:1", "`root` (command line)"),
+        ),
+        // All three: a flag over a variable of the same, over another of the file.
+        (
+            "root: r-file\n",
+            &[store],
+            &["--store", "s.yaml"],
+            "store: s.yaml  # command line",
+            because("root", "registry.yaml:1", "`store` (command line)"),
+        ),
+        (
+            "root: r-file\n",
+            &[store],
+            &["--root", "r"],
+            "root: r  # command line",
+            because("store", "REGATTA_REGISTRY_STORE", "`root` (command line)"),
+        ),
+        (
+            "root: r-file\n",
+            &[("REGATTA_REGISTRY_ADMIN_PASSWORD_FILE", "p")],
+            &["--htpasswd-file", "h"],
+            "htpasswdFile: h  # command line",
+            because("adminPasswordFile", "REGATTA_REGISTRY_ADMIN_PASSWORD_FILE", "`htpasswdFile` (command line)"),
+        ),
+    ] {
+        let text = printed(&print(file_says, variables, flags));
+        for line in [wins, &lost] {
+            assert!(text.contains(&format!("\n{line}\n")), "{line} is not in:\n{text}");
+        }
+    }
+    let both = refused(&print("{}\n", &[root, store], &[]));
+    assert!(both.contains("exclude each other") && both.contains("REGATTA_REGISTRY_ROOT"), "{both}");
+    let both = refused(&print("root: r\nstore: s\n", &[], &[]));
+    assert_eq!(both, "regatta: registry.yaml:2: `store` and `root` (registry.yaml:1) exclude each other\n");
+    let both = refused(&print("{}\n", &[], &["--root", "r", "--store", "s"]));
+    assert!(both.contains("'--root <DIR>' cannot be used with '--store <FILE>'"), "{both}");
+
+    // Who does not print them is told in the log.
+    let mut command = registry(directory.path());
+    command.args(["--root", "data", "--listen", "127.0.0.1:0"]).envs([store]);
+    let program = Program::spawn(&mut command);
+    let told = program.line("it is told", |line| line["message"] == "a setting is passed over").await;
+    let why = told["why"].as_str().unwrap();
+    assert_eq!(why, "`store` of REGATTA_REGISTRY_STORE is not in force: `root` (command line) excludes it");
+    let serving = program.line("it serves", |line| line["message"] == "serving").await;
+    assert_eq!(serving["store"], "data");
+}
+
 #[test]
 fn what_is_wrong_in_a_file_or_a_variable_is_said_with_where_it_is() {
     let directory = tempfile::tempdir().unwrap();
