@@ -77,10 +77,10 @@ async fn run(
     for (address, made) in addresses {
         match Listener::bind(address, None).await {
             Ok(listener) => {
-                let serves = Serves::default();
-                let router = Router::new().fallback(serve).with_state(Arc::clone(&serves));
+                let place = Serves::default();
+                let router = Router::new().fallback(serve).with_state(Arc::clone(&place));
                 tasks.spawn(listener.serve(router, stop.clone(), GRACE));
-                all.push((serves, made));
+                all.push((place, made));
             }
             Err(source) => {
                 // Nobody waits for the answer any more if the process is ending.
@@ -92,8 +92,8 @@ async fn run(
     let _ = bound.send(Ok(()));
     // There will be none where the process ends before.
     let Ok(server) = server.await else { return };
-    for (serves, made) in all {
-        serves.get_or_init(|| made(server.clone()));
+    for (place, made) in all {
+        place.get_or_init(|| made(server.clone()));
     }
     tokio::select! {
         () = server.watch_store() => {}
