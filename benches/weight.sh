@@ -80,7 +80,7 @@ start_once() {
 
 # weigh_all: one server under everything, one after the other.
 weigh_all() {
-	local each basic
+	local each basic round
 	basic=$(cat "$WORK/basic")
 	begin_ours "$WORK/ours"
 	put_hot "$OURS"
@@ -88,7 +88,12 @@ weigh_all() {
 	for each in "${SERVED[@]}"; do WARM_SECONDS=0 wrk_round "${each%%|*}" ours ours "$OURS$(path_of "${each%%|*}")" "$basic"; done
 	CONNECTIONS=$TLS_READERS WARM_SECONDS=0 wrk_round readers ours ours "$OURS$(path_of blob-10m)" "$basic"
 	load_round upload ours ours "$basic" upload --base "$OURS" --clients 8 --bytes 10000000 --count "$(sized 64 8)"
-	load_round push ours ours "$basic" push --base "$OURS" --clients "$PUSHERS" --seconds "$PUSH_SECONDS" --prefix bench/one
+	for ((round = 1; round <= ROUNDS; round++)); do
+		for each in "${SPREAD[@]}"; do
+			load_round push ours ours "$basic" push --base "$OURS" --clients "$PUSHERS" --seconds "$PUSH_SECONDS" \
+				--repositories "${each##*|}" --prefix "bench/${each%%|*}" --seed "$round"
+		done
+	done
 	AUTHORIZATION=$basic load list --base "$OURS" --path /v2/bench/one-0/tags/list >/dev/null
 	note memory all peak "$(status_mb "$(pid_of ours)" VmHWM)"
 	note memory all after "$(status_mb "$(pid_of ours)" VmRSS)"
@@ -138,7 +143,7 @@ weight_section() {
 		| start on $BLOBS blobs | $(spread start warm ms) | less than $START_MARK | $(verdict "$start" le "$START_MARK") |
 
 		The most memory that was resident (VmHWM), MB, of the filesystem store. The parts above had servers of their own; *everything* is one server under all that is under *Serving*,
-		$TLS_READERS readers of 10 MiB, 8 clients pushing 10 MB blobs, $PUSHERS pushing artifacts, and a list of what they pushed, one after the other ($(short "$(median memory all after)") MB were resident after it).
+		$TLS_READERS readers of 10 MiB, 8 clients pushing 10 MB blobs, $PUSHERS pushing artifacts as under *Pushing*, and a list of what they pushed, one after the other ($(short "$(median memory all after)") MB were resident after it).
 
 		| load | Regatta | Distribution | mark | |
 		|---|---|---|---|---|
