@@ -14,9 +14,9 @@ use crate::registry::{Register, Registry, RegistryError, journal, layout, versio
 use crate::store::faulty::Operation;
 use crate::store::{Durability, Key, fs::FsStore};
 
-/// A body that begins and then never goes on.
+/// A body that begins, with so much that it is written, and then never goes on.
 fn stalled() -> impl crate::registry::uploads::Body {
-    stream::iter([Ok(Bytes::from_static(b"half"))]).chain(stream::pending())
+    stream::iter([Ok(Bytes::from(vec![b'x'; 1024 * 1024]))]).chain(stream::pending())
 }
 
 async fn parts(registry: &Registry, directory: &Key) -> usize {

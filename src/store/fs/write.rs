@@ -81,6 +81,8 @@ pub(super) struct FileWriter {
     /// The room that is taken.
     taken: Option<OwnedSemaphorePermit>,
     state: State,
+    /// Goes with this.
+    wanted: Arc<()>,
 }
 
 enum State {
@@ -100,6 +102,7 @@ impl FileWriter {
             inner: Arc::clone(inner),
             taken: None,
             state: State::Begun,
+            wanted: Arc::default(),
         }
     }
 
@@ -153,10 +156,15 @@ impl FileWriter {
         self.seal();
         let (batch, taken) = (std::mem::take(&mut self.gathered), self.taken.take());
         self.gathered_bytes = 0;
-        let (inner, key) = (Arc::clone(&self.inner), self.key.clone());
+        let (inner, key, wanted) = (Arc::clone(&self.inner), self.key.clone(), Arc::downgrade(&self.wanted));
         self.state = State::Writing(tokio::task::spawn_blocking(move || {
             let _held = (turn, taken);
             let mut file = file.map_or_else(|| unless_stale(|| create(&inner, &key)), Ok)?;
+            // Whoever gave it up may have looked for a file to remove before this one was made.
+            if wanted.strong_count() == 0 {
+                let removed = std::fs::remove_file(inner.path(&key));
+                return removed.map(|()| file).map_err(|source| StoreError::io("removing", &key, source));
+            }
             let written = batch.iter().try_for_each(|bytes| file.write_all(bytes)).and_then(|()| match durability {
                 Durability::Durable => sync_or_remove(&file, &inner.path(&key)),
                 Durability::Volatile => Ok(()),
@@ -213,6 +221,26 @@ mod tests {
         let expected = [chunks.concat(), vec![b'd'; 1_000]].concat();
         assert!(std::fs::read(root.path().join("tmp/a")).unwrap() == expected);
         assert_eq!(store.inner.gathered.available_permits(), GATHERED);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_given_up_while_it_is_made_is_not_left() {
+        let (root, store) = store();
+        for number in 0..200 {
+            let key = Key::new(format!("tmp/{number}")).unwrap();
+            let mut writer = FileWriter::new(&store.inner, &key);
+            writer.write(Bytes::from(vec![0; BATCH])).await.unwrap();
+            if number % 2 == 0 {
+                tokio::task::yield_now().await;
+            }
+            drop(writer);
+            let _ = std::fs::remove_file(root.path().join(key.as_str()));
+        }
+        // What is written to the end has given its room back.
+        while store.inner.gathered.available_permits() < GATHERED {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(std::fs::read_dir(root.path().join("tmp")).unwrap().count(), 0);
     }
 
     /// Clients that pause keep what they have sent waiting: all together no more than there is room for.
