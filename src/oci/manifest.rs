@@ -9,6 +9,7 @@ mod keys;
 
 use std::collections::BTreeMap;
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use super::{Digest, MediaType};
@@ -106,6 +107,23 @@ struct Probe {
     media_type: Lenient<String>,
 }
 
+/// What Docker's schema 1 is known by, whatever type it is said to have.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Schema1 {
+    schema_version: Lenient<u64>,
+    fs_layers: Option<IgnoredAny>,
+    history: Option<IgnoredAny>,
+    signatures: Option<IgnoredAny>,
+}
+
+impl Schema1 {
+    fn is_one(&self) -> bool {
+        let Self { schema_version, fs_layers, history, signatures } = self;
+        schema_version.0 == Some(1) && (fs_layers.is_some() || history.is_some() || signatures.is_some())
+    }
+}
+
 /// A known type. What must fit is refused where it does not.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -178,7 +196,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Lenient<T> {
         #[serde(untagged)]
         enum Shape<T> {
             Fits(T),
-            Other(serde::de::IgnoredAny),
+            Other(IgnoredAny),
         }
         Ok(match Shape::deserialize(deserializer)? {
             Shape::Fits(value) => Self(Some(value)),
@@ -228,9 +246,16 @@ impl Manifest {
     }
 
     /// Refuses a manifest of a known type that means one thing to readers that look at the case of keys, and another to
-    /// those that do not. For what is pushed only: what is in a store already is read as it is.
-    pub fn require_exact_keys(&self, bytes: &[u8]) -> Result<(), ManifestError> {
-        if self.media_type.is_manifest() { keys::require_exact(bytes) } else { Ok(()) }
+    /// those that do not; and Docker's schema 1 under a type that is not its own. For what is pushed only: what is in a
+    /// store already is read as it is.
+    pub fn require_pushable(&self, bytes: &[u8]) -> Result<(), ManifestError> {
+        if self.media_type.is_manifest() {
+            return keys::require_exact(bytes);
+        }
+        if serde_json::from_slice::<Schema1>(bytes).is_ok_and(|probe| probe.is_one()) {
+            return Err(ManifestError::Schema1);
+        }
+        Ok(())
     }
 
     /// Every blob that must be there: config and layers, without what registries need not hold.
@@ -353,6 +378,21 @@ mod tests {
         }
         let schema_1 = format!(r#"{{"mediaType":"{}"}}"#, "application/vnd.docker.distribution.manifest.v1+json");
         assert!(matches!(Manifest::parse(None, schema_1.as_bytes()), Err(ManifestError::Schema1)));
+    }
+
+    #[test]
+    fn schema_1_is_not_pushed_under_another_type_and_is_read_where_it_lies() {
+        let own: MediaType = "application/json".parse().unwrap();
+        let push = |text: &str| Manifest::parse(Some(&own), text.as_bytes()).unwrap().require_pushable(text.as_bytes());
+        for refused in ["fsLayers", "history", "signatures"] {
+            let text = format!(r#"{{"schemaVersion":1,"name":"a","{refused}":[]}}"#);
+            assert!(matches!(push(&text), Err(ManifestError::Schema1)), "{text}");
+        }
+        for taken in
+            [r#"{"schemaVersion":1}"#, r#"{"schemaVersion":"1","fsLayers":[]}"#, r#"{"history":[],"history":[]}"#]
+        {
+            push(taken).unwrap();
+        }
     }
 
     /// CVE-2023-25153 and its kin.

@@ -57,7 +57,7 @@ impl<'a> Incoming<'a> {
         bytes: Bytes,
     ) -> Result<Self> {
         let manifest = Manifest::parse(content_type, &bytes)?;
-        manifest.require_exact_keys(&bytes)?;
+        manifest.require_pushable(&bytes)?;
         Self::of(repository, reference, manifest, bytes)
     }
 

@@ -119,7 +119,8 @@ async fn answer(server: Server, endpoint: Endpoint, request: Request) -> Respons
     let mut line = line(&server, class, &parts, connection.as_ref(), rest);
     let (host, version) = (parts.headers.get(header::HOST).cloned(), parts.version);
     let span = trace::span(&parts, class, &line.id);
-    let handled = match (limits::check_head(&parts.uri, &parts.headers), route) {
+    let head = limits::check_head(&parts.uri, &parts.headers);
+    let handled = match (head.and_then(|()| limits::check_host(version, &parts.headers)), route) {
         (Err(fault), _) => Err(fault),
         (Ok(()), Ok(route)) => {
             handle(server.clone(), route, parts, body, (line.client, &line.identity)).instrument(span.clone()).await

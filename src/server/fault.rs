@@ -102,6 +102,13 @@ impl Fault {
             .challenged(None, None)
     }
 
+    /// 401: credentials of a kind that is not taken.
+    pub fn unknown_scheme() -> Self {
+        let message =
+            "`Authorization` is taken as `Basic` with a user name and a password, or as `Bearer` with a token";
+        Self::new(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, message).challenged(None, None)
+    }
+
     /// 403: not this one.
     pub fn denied() -> Self {
         Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, "you may not do this here; ask for a role in the project")

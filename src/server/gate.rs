@@ -114,7 +114,7 @@ impl Gate {
                 let (login, password) = basic(encoded.trim()).ok_or_else(Fault::bad_credentials)?;
                 self.password(&login, password, client).await
             }
-            Some(_) | None => Err(Fault::bad_credentials()),
+            Some(_) | None => Err(Fault::unknown_scheme()),
         }
     }
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, Version, header};
 
 use super::Fault;
 use crate::oci::ErrorCode;
@@ -64,6 +65,25 @@ pub struct Rate {
     pub within: Duration,
 }
 
+/// Refuses a head that does not say whom it is for, or says so twice (RFC 9112, 3.2; RFC 9110, 7.2): what is before the
+/// registry might take it for somebody else's. HTTP/1.0 and HTTP/2 need not have the header.
+pub fn check_host(version: Version, headers: &HeaderMap) -> Result<(), Fault> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let why = match (hosts.next(), hosts.next()) {
+        (None, _) if version == Version::HTTP_11 => "a request over HTTP/1.1 must have the header `Host`",
+        (Some(_), Some(_)) => "a request may have one header `Host`",
+        (Some(host), None) if !is_host(host) => "the header `Host` is no `host[:port]`",
+        (None | Some(_), _) => return Ok(()),
+    };
+    Err(Fault::new(StatusCode::BAD_REQUEST, ErrorCode::Unsupported, why))
+}
+
+/// An empty one stands for a target that has no authority.
+fn is_host(value: &HeaderValue) -> bool {
+    let authority = value.to_str().ok().map(str::parse::<Authority>);
+    value.is_empty() || matches!(authority, Some(Ok(authority)) if !authority.as_str().contains('@'))
+}
+
 /// How many bytes a request's headers may have in all: tokens of people in many groups are long. 32 KiB for one of them
 /// and room for the others.
 const HEADERS: usize = 48 * 1024;
@@ -85,4 +105,27 @@ pub fn check_head(uri: &Uri, headers: &HeaderMap) -> Result<(), Fault> {
         return Err(Fault::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, ErrorCode::Unsupported, message));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_says_once_whom_it_is_for() {
+        let check = |version, hosts: &[&'static str]| {
+            let hosts = hosts.iter().map(|host| (header::HOST, HeaderValue::from_static(host)));
+            check_host(version, &hosts.collect()).is_ok()
+        };
+        for taken in ["registry", "registry:5000", "10.0.0.1:5000", "[::1]:5000", "a_b.example", ""] {
+            assert!(check(Version::HTTP_11, &[taken]) && check(Version::HTTP_2, &[taken]), "{taken}");
+        }
+        for refused in ["a b", "http://registry", "ada@registry", "registry/v2"] {
+            assert!(!check(Version::HTTP_11, &[refused]), "{refused}");
+        }
+        assert!(!check(Version::HTTP_11, &[]) && check(Version::HTTP_10, &[]) && check(Version::HTTP_2, &[]));
+        for version in [Version::HTTP_10, Version::HTTP_11, Version::HTTP_2] {
+            assert!(!check(version, &["registry", "registry"]), "{version:?}");
+        }
+    }
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use http::Version;
+use axum::response::Response;
+use http::{StatusCode, Version, header};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -172,6 +173,15 @@ async fn converse(
     }
 }
 
+/// The router says of every body how long it is. Of a 304 that would be the length of the 200 (RFC 9110, 8.6), which is
+/// not zero.
+fn without_length(mut answer: Response) -> Response {
+    if answer.status() == StatusCode::NOT_MODIFIED {
+        answer.headers_mut().remove(header::CONTENT_LENGTH);
+    }
+    answer
+}
+
 fn builder() -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     // hyper's own deadline of a head begins with the wait for it, and ends idle connections with it: `Meter` has both.
@@ -203,7 +213,7 @@ async fn serve_connection(
         // A router is always ready.
         let answer = router.clone().call(request);
         async move {
-            let answer = answer.await.map(|answer| match limited {
+            let answer = answer.await.map(without_length).map(|answer| match limited {
                 Some((meter, holding)) => answer.map(|body| Body::new(Limited::new(body, holding, meter.answering()))),
                 None => answer,
             });

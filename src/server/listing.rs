@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::dispatch::Call;
-use super::{Fault, catalog, compress};
+use super::{Fault, blobs, catalog, compress};
 use crate::auth::{Identity, Permission};
 use crate::oci::{Digest, ErrorCode, Invalid, MediaType, RepositoryName, Tag};
 use crate::registry::referrers::Wanted;
@@ -32,7 +32,7 @@ pub async fn tags(call: &Call, name: &RepositoryName) -> Result<Response, Fault>
     let last = call.query("last").filter(|last| !last.is_empty());
     let (tags, next) = call.server.registry().tags(name, last.as_deref(), limit).await?;
     let next = next.map(|last| format!("/v2/{name}/tags/list?n={limit}&last={last}"));
-    Ok(page(call, &Tags { name, tags: &tags }, next))
+    Ok(page(call, Some(name), &Tags { name, tags: &tags }, next))
 }
 
 /// `/v2/_catalog`: what the caller may list, and nothing of what he may not.
@@ -49,7 +49,7 @@ pub async fn catalog(call: &Call) -> Result<Response, Fault> {
     let last = call.query("last").filter(|last| !last.is_empty());
     let catalog::Page { names, next } = catalog::page(call, last.as_deref(), limit).await?;
     let next = next.map(|last| format!("/v2/_catalog?n={limit}&last={}", last.replace('/', "%2F")));
-    Ok(page(call, &json!({ "repositories": names }), next))
+    Ok(page(call, None, &json!({ "repositories": names }), next))
 }
 
 /// `/v2/<name>/referrers/<digest>`: never 404.
@@ -71,7 +71,7 @@ pub async fn referrers(call: &Call, name: &RepositoryName, subject: &Digest) -> 
         });
     }
     let body = json!({ "schemaVersion": 2, "mediaType": MediaType::OCI_INDEX, "manifests": manifests });
-    let mut response = page(call, &body, next);
+    let mut response = page(call, Some(name), &body, next);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MediaType::OCI_INDEX));
     if filter.is_some() {
@@ -113,9 +113,12 @@ fn at_most(most: usize, text: &str) -> Option<usize> {
     is_number.then(|| text.parse().unwrap_or(most).min(most))
 }
 
-fn page(call: &Call, body: &impl Serialize, next: Option<String>) -> Response {
+/// A page of a list in a repository, or of one that is the caller's own. It is to be asked for again each time, as a tag is.
+fn page(call: &Call, of: Option<&RepositoryName>, body: &impl Serialize, next: Option<String>) -> Response {
     let mut response = compress::respond(&call.parts.headers, to_json(body));
     let headers = response.headers_mut();
+    let caching = of.map_or("private, no-cache", |name| blobs::caching(call, name, false));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(caching));
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let link = next.and_then(|next| HeaderValue::try_from(format!("<{next}>; rel=\"next\"")).ok());
     headers.extend(link.map(|link| (header::LINK, link)));

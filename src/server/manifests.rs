@@ -106,7 +106,7 @@ async fn put(
     let (large, bytes) = (held.is_large(), held.bytes.clone());
     let parse = move || {
         let manifest = Manifest::parse(content_type.as_ref(), &bytes)?;
-        manifest.require_exact_keys(&bytes)?;
+        manifest.require_pushable(&bytes)?;
         Ok::<_, ManifestError>(manifest)
     };
     let manifest =

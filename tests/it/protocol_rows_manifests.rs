@@ -56,7 +56,8 @@ fn put_and_pulled() -> Vec<Row> {
         row("RFC 9110, 13.1.2", "what a client has", GET, "/v2/{project}/app/manifests/odd", 304)
             .with("if-none-match", "W/\"{odd}\""),
         row("RFC 9110, 13.1.2", "what a client has", HEAD, "/v2/{project}/app/manifests/odd", 304)
-            .with("if-none-match", "\"{odd}\""),
+            .with("if-none-match", "\"{odd}\"")
+            .no_header("content-length"),
         row(pull, "a tag that is not", GET, "/v2/{project}/app/manifests/none", 404).code("MANIFEST_UNKNOWN"),
         row(pull, "a digest that is not", GET, "/v2/{project}/app/manifests/{none}", 404).code("MANIFEST_UNKNOWN"),
         row(pull, "a digest that is none", GET, "/v2/{project}/app/manifests/sha256:x", 400).code("DIGEST_INVALID"),
@@ -155,6 +156,8 @@ fn refused() -> Vec<Row> {
         refuse("another type than its own (CVE-2021-41190)", INDEX, "image", "MANIFEST_INVALID"),
         refuse("Docker's schema 1, by its type", SCHEMA_1, "schema-1", "MANIFEST_INVALID").has("schema 1"),
         refuse("Docker's schema 1, by its version", MANIFEST, "schema-1", "MANIFEST_INVALID").has("schema 1"),
+        refuse("Docker's schema 1, as JSON", "application/json", "schema-1", "MANIFEST_INVALID").has("schema 1"),
+        refuse("Docker's schema 1, as text", "text/plain", "schema-1", "MANIFEST_INVALID").has("schema 1"),
         refuse("nested without end", MANIFEST, "deep", "MANIFEST_INVALID"),
         row(section, "more than 4 MiB", PUT, "/v2/{project}/app/manifests/refused", 413)
             .with("content-type", MANIFEST)
@@ -179,6 +182,7 @@ fn tags() -> Vec<Row> {
         row(section, "in lexical order", GET, "/v2/{project}/app/tags/list", 200)
             .header("content-type", "application/json")
             .header("vary", "Accept-Encoding")
+            .header("cache-control", "{cache}, no-cache")
             .no_header("link")
             .json("/tags", || {
                 json!([
@@ -235,6 +239,7 @@ fn compressed() -> Vec<Row> {
             .no_header("content-encoding")
             .header("vary", "Accept-Encoding"),
         row("end-8 of Docker", "the catalog", GET, "/v2/_catalog", 200)
+            .header("cache-control", "private, no-cache")
             .for_members()
             .header("vary", "Accept-Encoding")
             .has("{project}/app"),
@@ -257,6 +262,7 @@ fn referrers() -> Vec<Row> {
         |what, path| row(list, what, GET, path, 200).header("content-type", INDEX).header("vary", "Accept-Encoding");
     vec![
         listed("nobody refers", "/v2/{project}/app/referrers/{image}")
+            .header("cache-control", "{cache}, no-cache")
             .json("/manifests", || json!([]))
             .no_header("oci-filters-applied"),
         listed("in a repository that is not", "/v2/{project}/never/referrers/{image}").json("/manifests", || json!([])),

@@ -14,6 +14,7 @@ use reqwest::{Method, StatusCode, header};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
+use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -391,6 +392,59 @@ async fn a_challenge_is_never_made_from_what_the_client_sent() {
         let begun = world.request("dev", Method::POST, "/v2/team/app/blobs/uploads/").header(name, value).send().await;
         let place = begun.unwrap().headers()[header::LOCATION].to_str().unwrap().to_owned();
         assert!(place.starts_with("/v2/team/app/blobs/uploads/"), "{name}: {place}");
+    }
+}
+
+/// RFC 9112, 3.2: what is before a registry may take a request for another's that does not say once whom it is for.
+#[tokio::test]
+async fn a_request_without_a_host_or_with_two_is_400() {
+    let world = World::usual().await;
+    let login = format!("Authorization: Basic {}\r\n", STANDARD.encode("dev:dev"));
+    for (request, status) in [
+        ("GET /v2/ HTTP/1.1\r\n", "HTTP/1.1 400"),
+        ("GET /v2/ HTTP/1.1\r\nHost: a\r\nHost: a\r\n", "HTTP/1.1 400"),
+        ("GET /v2/ HTTP/1.1\r\nHost: a b\r\n", "HTTP/1.1 400"),
+        ("GET /token HTTP/1.1\r\n", "HTTP/1.1 400"),
+        ("GET /v2/ HTTP/1.1\r\nHost: a\r\n", "HTTP/1.1 200"),
+        ("GET /v2/ HTTP/1.0\r\n", "HTTP/1.0 200"),
+    ] {
+        let mut wire = Wire::to(&world).await;
+        wire.write(format!("{request}Connection: close\r\n{login}\r\n").as_bytes()).await;
+        let head = wire.head().await;
+        assert!(head.starts_with(status), "{request}: {head}");
+        if status.ends_with("400") {
+            let body: Value = serde_json::from_slice(&wire.rest().await).unwrap();
+            assert_eq!(body["errors"][0]["code"], "UNSUPPORTED", "{request}");
+        }
+    }
+}
+
+/// RFC 9110, 8.6: the length of what a client has already is not zero.
+#[tokio::test]
+async fn a_304_says_no_length() {
+    let world = World::usual().await;
+    let digest = world.push_blob("open/app", b"0123456789".to_vec()).await;
+    for method in ["GET", "HEAD"] {
+        let mut wire = Wire::to(&world).await;
+        wire.begin("", &format!("{method} /v2/open/app/blobs/{digest}"), &[("If-None-Match", "*")]).await;
+        let head = wire.head().await.to_lowercase();
+        assert!(head.starts_with("http/1.1 304") && !head.contains("content-length"), "{method}: {head}");
+        // The connection goes on behind it.
+        wire.begin("", &format!("HEAD /v2/open/app/blobs/{digest}"), &[]).await;
+        let head = wire.head().await.to_lowercase();
+        assert!(head.starts_with("http/1.1 200") && head.contains("content-length: 10\r\n"), "{method}: {head}");
+    }
+}
+
+#[tokio::test]
+async fn who_authenticates_in_another_way_is_told_which_are_taken() {
+    let world = World::usual().await;
+    for value in ["Negotiate x", "Digest username=\"dev\"", "x"] {
+        let answer = world.request("", Method::GET, "/v2/").header(header::AUTHORIZATION, value).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+        assert!(answer.headers().contains_key(header::WWW_AUTHENTICATE));
+        let body = answer.text().await.unwrap();
+        assert!(body.contains("`Basic`") && body.contains("`Bearer`"), "{value}: {body}");
     }
 }
 

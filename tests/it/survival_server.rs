@@ -137,6 +137,7 @@ impl Node {
 impl Ask for Node {
     async fn ask(&self, method: Method, path: &str, media_type: &str, body: Bytes) -> Option<Answer> {
         let request = Request::builder()
+            .header("host", "registry")
             .method(method)
             .uri(path)
             .header("authorization", basic("admin", PASSWORD))

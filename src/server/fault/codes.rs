@@ -44,7 +44,8 @@ pub(super) fn documented(code: ErrorCode) -> (&'static [u16], &'static str) {
         ErrorCode::Unsupported => (
             &[400, 404, 405, 414, 431],
             "a path that nothing is at (404), a method that it does not know (405: `Allow`), a target or headers that are too \
-             long (414, 431), a parameter that cannot be, such as an `n` that is no number",
+             long (414, 431), a parameter that cannot be, such as an `n` that is no number, or a request over HTTP/1.1 that has no \
+             `Host` or more than one (400)",
         ),
         ErrorCode::TooManyRequests => (
             &[429],

@@ -25,6 +25,7 @@ fn faults() -> Vec<Fault> {
         Fault::insufficient_scope("repository:shop/app:pull".to_owned()),
         Fault::bad_token(),
         Fault::bad_credentials(),
+        Fault::unknown_scheme(),
         Fault::denied(),
         Fault::no_route(),
         Fault::method("GET, HEAD"),
