@@ -39,7 +39,9 @@ pub struct Verifier {
     configured: Configured,
     robots: HashMap<Identity, Vec<SecretHash>>,
     remembered: Mutex<HashMap<[u8; 32], Instant>>,
-    key: [u8; 32],
+    /// Only for this process's memory. Without randomness there is none, and nothing is remembered under one that could be
+    /// guessed.
+    key: Option<[u8; 32]>,
 }
 
 /// What is known at once.
@@ -57,8 +59,7 @@ impl Verifier {
     /// With what is configured, and the robots of the access document in force.
     pub fn new(configured: Configured, robots: HashMap<Identity, Vec<SecretHash>>) -> Self {
         let mut key = [0; 32];
-        // Without randomness nothing is remembered under a guessable key: the key is only for this process's memory.
-        let _ = getrandom::fill(&mut key);
+        let key = getrandom::fill(&mut key).ok().map(|()| key);
         Self { configured, robots, remembered: Mutex::default(), key }
     }
 
@@ -111,26 +112,29 @@ impl Verifier {
         if !self.configured.htpasswd.verify(login, password) {
             return None;
         }
-        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-        if remembered.len() >= REMEMBERED {
-            remembered.clear();
+        if let Some(digest) = self.digest(login, password) {
+            let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+            if remembered.len() >= REMEMBERED {
+                remembered.clear();
+            }
+            remembered.insert(digest, Instant::now());
         }
-        remembered.insert(self.digest(login, password), Instant::now());
         Some(Identity::htpasswd(login))
     }
 
     fn is_remembered(&self, login: &str, password: &str) -> bool {
+        let Some(digest) = self.digest(login, password) else { return false };
         let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-        remembered.get(&self.digest(login, password)).is_some_and(|at| at.elapsed() < REMEMBERED_FOR)
+        remembered.get(&digest).is_some_and(|at| at.elapsed() < REMEMBERED_FOR)
     }
 
-    fn digest(&self, login: &str, password: &str) -> [u8; 32] {
+    fn digest(&self, login: &str, password: &str) -> Option<[u8; 32]> {
         #[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("a key of any length");
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key?).expect("a key of any length");
         mac.update(&(login.len() as u64).to_be_bytes());
         mac.update(login.as_bytes());
         mac.update(password.as_bytes());
-        mac.finalize().into_bytes().into()
+        Some(mac.finalize().into_bytes().into())
     }
 }
 
@@ -172,6 +176,14 @@ mod tests {
         assert_eq!(verifier.verify_quickly("alice", "of the replicator"), Quick::Slow);
         assert!(verifier.verify_slowly("alice", "of the replicator").is_none());
         assert!(verifier.verify_slowly("alice", "secret").is_some());
+    }
+
+    #[test]
+    fn without_randomness_nothing_is_remembered() {
+        let verifier = Verifier { key: None, ..verifier() };
+        assert!(verifier.verify_slowly("alice", "secret").is_some());
+        assert_eq!(verifier.verify_quickly("alice", "secret"), Quick::Slow);
+        assert!(verifier.remembered.lock().unwrap().is_empty());
     }
 
     #[test]
