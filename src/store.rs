@@ -17,6 +17,7 @@ mod operation;
 mod smallest;
 #[cfg(test)]
 pub mod suite;
+pub mod trouble;
 mod walk;
 
 use std::io;

@@ -30,6 +30,7 @@ use crate::server::tls::{Certificate, TlsError};
 use crate::server::{Server, Settings, dispatch, internal, metrics, probes};
 use crate::settings::Origin;
 use crate::store::metered::{Figures, MeteredStore};
+use crate::store::trouble::Trouble;
 use crate::telemetry::{self, Filter};
 
 /// Serves an OCI registry from a directory or a bucket.
@@ -64,10 +65,10 @@ pub struct Args {
     /// The internal certificate's key (PEM).
     #[arg(long, value_name = "FILE", requires = "internal_listen")]
     internal_tls_key: Option<PathBuf>,
-    /// Serve /healthz and /readyz here rather than on --listen.
+    /// Serve /healthz and /readyz here rather than on --listen, where they need no login.
     #[arg(long, value_name = "ADDRESS")]
     health_listen: Option<SocketAddr>,
-    /// Serve /metrics here rather than on --listen.
+    /// Serve /metrics here rather than on --listen, where they need no login.
     #[arg(long, value_name = "ADDRESS")]
     metrics_listen: Option<SocketAddr>,
     /// The keys that sign tokens and access documents (JSON), read again when they change. Made anew at each start
@@ -350,14 +351,24 @@ impl Listening {
     }
 }
 
-/// Waits for a store, and says so now and then: one that hangs would be waited for in silence.
+/// How many times as long as the first word of it the next ones take.
+const NOW_AND_THEN: u32 = 12;
+
+/// Waits for a store, and says so at first, when the cause is another, and now and then: one that hangs would be waited for
+/// in silence.
 async fn patiently<T>(store: &StoreArgs, work: impl Future<Output = T>) -> T {
-    let mut work = std::pin::pin!(work);
+    let (trouble, mut said, mut waits) = (Trouble::default(), None, 0);
+    let mut work = std::pin::pin!(trouble.of(work));
     loop {
         if let Ok(done) = tokio::time::timeout(probes::ANSWERS_WITHIN, &mut work).await {
             return done;
         }
-        tracing::warn!(%store, "the store does not answer; waiting for it");
+        let cause = trouble.last();
+        if waits % NOW_AND_THEN == 0 || cause != said {
+            tracing::warn!(%store, place = store.described(), cause, "the store does not answer; waiting for it");
+            said = cause;
+        }
+        waits += 1;
     }
 }
 

@@ -69,7 +69,7 @@ pub enum OpenError {
         why: String,
     },
     /// A store file that names no store, or several.
-    #[error("{path}: {source}", path = .path.display())]
+    #[error("{path} does not name one store", path = .path.display())]
     NotOne {
         /// The file.
         path: PathBuf,
@@ -124,6 +124,13 @@ impl StoreArgs {
         };
         opened.say();
         Ok(opened)
+    }
+
+    /// The bucket and where it is, where the store file says so.
+    pub fn described(&self) -> Option<String> {
+        let Ok(Place::Bucket(service)) = self.place() else { return None };
+        let at = service.endpoint().map(|endpoint| format!(" at {endpoint}")).unwrap_or_default();
+        Some(format!("{} bucket {}{at}", service.name(), service.bucket()))
     }
 
     /// The store file, where there is one.

@@ -173,7 +173,9 @@ impl Bucket {
             .with_min_delay(first_pause)
             .with_max_delay(longest_pause)
             .with_notify(|event: opendal::layers::RetryEvent<'_>| {
-                tracing::debug!(operation = %event.op, error = %text(event.err), "a request to the bucket is sent again");
+                let error = text(event.err);
+                tracing::debug!(operation = %event.op, error, "a request to the bucket is sent again");
+                super::trouble::note(error);
             });
         let findings = ArcSwap::from_pointee(Findings::expected(&once.info(), copies));
         let inner = Inner {

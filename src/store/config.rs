@@ -127,6 +127,19 @@ impl Service {
         }
     }
 
+    /// Its URL, where the store file says one.
+    pub fn endpoint(&self) -> Option<&str> {
+        match self {
+            Self::S3(S3 { endpoint, .. }) | Self::Gcs(Gcs { endpoint, .. }) | Self::Azure(Azure { endpoint, .. }) => {
+                endpoint.as_deref()
+            }
+            Self::Swift(Swift { endpoint, .. })
+            | Self::Oss(Oss { endpoint, .. })
+            | Self::Cos(Cos { endpoint, .. })
+            | Self::Obs(Obs { endpoint, .. }) => Some(endpoint),
+        }
+    }
+
     /// Whether clients are sent to the service for the bytes of blobs.
     pub fn redirect(&self) -> bool {
         match self {

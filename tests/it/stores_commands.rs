@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use regatta::oci::Digest;
 use reqwest::StatusCode;
+use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::program::{Program, eventually, regatta};
+use crate::program::{Program, eventually, free_port, regatta};
 use crate::stores_support::{Fault, S3Server, client};
 
 const PASSWORD: &str = "of-the-administrator";
@@ -44,6 +45,22 @@ impl Files {
     fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
+}
+
+/// Whoever mistyped the endpoint would otherwise learn only that something does not answer.
+#[tokio::test]
+async fn a_bucket_that_does_not_answer_is_named_with_the_cause_and_not_all_the_time() {
+    let url = format!("http://127.0.0.1:{}", free_port());
+    let files = Files::new(&url);
+    let program = Program::spawn(command("registry", &files.path("store.yaml")).args(["--listen", "127.0.0.1:0"]));
+    let waits = eventually("it says what it waits for", async || {
+        let log = program.log();
+        let waits = |line: &&Value| line["message"].as_str().is_some_and(|it| it.contains("waiting for it"));
+        log.iter().find(waits).cloned().ok_or(log)
+    })
+    .await;
+    assert_eq!(waits["place"], format!("s3 bucket images at {url}"), "{waits}");
+    assert!(waits["cause"].as_str().is_some_and(|cause| cause.contains("refused")), "{waits}");
 }
 
 fn command(name: &str, store: &Path) -> Command {

@@ -11,8 +11,8 @@ use crate::admin::KeySet;
 use crate::auth::htpasswd::Htpasswd;
 use crate::auth::secrets::SecretHash;
 use crate::auth::{Configured, Identity};
-use crate::server::fault;
-use crate::server::tls::Certificate;
+use crate::server::fault::chain;
+use crate::server::tls::{Certificate, TlsError};
 
 /// The user whose password is made where nothing else is configured.
 const LOCAL_ADMIN: &str = "admin";
@@ -223,8 +223,27 @@ pub struct WatchedCertificate {
     pub certificate: Certificate,
     chain: PathBuf,
     key: PathBuf,
-    /// What was in the files when they were looked at last, whether it could be used or not.
+    /// What the one that is in use was made from.
     seen: (Vec<u8>, Vec<u8>),
+    /// What cannot be used, and how often it was looked at.
+    refused: Option<((Vec<u8>, Vec<u8>), u32)>,
+}
+
+/// How often a pair is looked at that cannot be used before that is an error: whoever renames one file after the other
+/// leaves a pair that does not fit between the two.
+const LOOKS: u32 = 3;
+
+/// What came of a look at a certificate's files.
+#[derive(Debug)]
+enum Looked {
+    /// Nothing changed, or all was said.
+    Nothing,
+    /// They are in use.
+    Taken,
+    /// They cannot be used, and may be half replaced.
+    NotYet(TlsError),
+    /// They stayed so.
+    Refused(TlsError),
 }
 
 impl WatchedCertificate {
@@ -233,22 +252,51 @@ impl WatchedCertificate {
         let seen = (read(chain)?, read(key)?);
         let made = Certificate::new(&seen.0, &seen.1);
         let certificate = made.map_err(|source| Error::Tls { path: chain.to_path_buf(), source })?;
-        Ok(Self { certificate, chain: chain.to_path_buf(), key: key.to_path_buf(), seen })
+        Ok(Self { certificate, chain: chain.to_path_buf(), key: key.to_path_buf(), seen, refused: None })
     }
 
-    /// Takes a changed certificate; one that cannot be used is said once and not taken.
+    /// Takes a changed certificate, and says so. One that cannot be used is looked at again; that it stays so is said once.
     pub fn poll(&mut self) {
-        let (Ok(chain), Ok(key)) = (read(&self.chain), read(&self.key)) else { return };
-        let new = (chain, key);
-        if new == self.seen {
-            return;
-        }
+        let looked = self.look();
         let path = self.chain.display();
-        match self.certificate.replace(&new.0, &new.1) {
-            Ok(()) => tracing::info!(%path, "a new certificate is in use"),
-            Err(error) => tracing::error!(%path, error = %fault::chain(&error), "a changed certificate is not taken"),
+        match looked {
+            Looked::Nothing => {}
+            Looked::Taken => tracing::info!(%path, "a new certificate is in use"),
+            Looked::NotYet(error) => tracing::warn!(
+                %path, error = %chain(&error),
+                "a changed certificate cannot be used yet, and the one from before stays; its files are looked at again"
+            ),
+            Looked::Refused(error) => tracing::error!(
+                %path, error = %chain(&error), "a changed certificate cannot be used; the one from before stays"
+            ),
         }
-        self.seen = new;
+    }
+
+    fn look(&mut self) -> Looked {
+        let (Ok(new_chain), Ok(new_key)) = (read(&self.chain), read(&self.key)) else { return Looked::Nothing };
+        let new = (new_chain, new_key);
+        if self.seen == new {
+            self.refused = None;
+            return Looked::Nothing;
+        }
+        let looks = self.refused.as_ref().filter(|(refused, _)| *refused == new).map_or(0, |(_, looks)| *looks);
+        if looks >= LOOKS {
+            return Looked::Nothing;
+        }
+        match self.certificate.replace(&new.0, &new.1) {
+            Ok(()) => {
+                (self.seen, self.refused) = (new, None);
+                Looked::Taken
+            }
+            Err(error) => {
+                self.refused = Some((new, looks + 1));
+                match looks + 1 {
+                    1 => Looked::NotYet(error),
+                    LOOKS => Looked::Refused(error),
+                    _ => Looked::Nothing,
+                }
+            }
+        }
     }
 }
 
@@ -271,6 +319,35 @@ mod tests {
         };
         sources.seen = sources.raw().unwrap();
         sources
+    }
+
+    #[test]
+    fn a_pair_between_two_renames_is_looked_at_again_and_one_that_stays_unfit_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let (chain, key) = (directory.path().join("tls.crt"), directory.path().join("tls.key"));
+        let [old, new] = [(); 2].map(|()| rcgen::generate_simple_self_signed(["registry".to_owned()]).unwrap());
+        let write_chain = |pair: &rcgen::CertifiedKey<rcgen::KeyPair>| std::fs::write(&chain, pair.cert.pem()).unwrap();
+        let write_key = |pair: &rcgen::CertifiedKey<rcgen::KeyPair>| {
+            std::fs::write(&key, pair.signing_key.serialize_pem()).unwrap()
+        };
+        write_chain(&old);
+        write_key(&old);
+        let mut watched = WatchedCertificate::read(&chain, &key).unwrap();
+        assert!(matches!(watched.look(), Looked::Nothing));
+        write_chain(&new);
+        assert!(matches!(watched.look(), Looked::NotYet(_)));
+        assert!(matches!(watched.look(), Looked::Nothing));
+        write_key(&new);
+        assert!(matches!(watched.look(), Looked::Taken));
+        write_key(&old);
+        assert!(matches!(watched.look(), Looked::NotYet(_)));
+        assert!(matches!(watched.look(), Looked::Nothing));
+        assert!(matches!(watched.look(), Looked::Refused(_)));
+        assert!(matches!(watched.look(), Looked::Nothing), "it is said once");
+        write_key(&new);
+        assert!(matches!(watched.look(), Looked::Nothing), "what is in use came back");
+        write_key(&old);
+        assert!(matches!(watched.look(), Looked::NotYet(_)), "and a new fault is told anew");
     }
 
     #[test]

@@ -97,6 +97,7 @@ fn what_is_wrong_is_named_with_its_line() {
     ] {
         let error = place(text).unwrap_err();
         assert!(expected.iter().all(|part| error.contains(part)), "{text:?}: {error}");
+        assert!(error.matches("exactly one").count() <= 1, "it is said once: {error}");
     }
 }
 

@@ -26,6 +26,17 @@ pub(super) enum Copies {
     Bytes,
 }
 
+impl Copies {
+    /// For the log.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Request => "in one request",
+            Self::Parts => "in parts",
+            Self::Bytes => "by sending the bytes again",
+        }
+    }
+}
+
 /// What a bucket can do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Findings {
@@ -96,7 +107,12 @@ impl Bucket {
         };
         let before = self.inner.findings.swap(std::sync::Arc::new(findings.clone()));
         if *before != findings {
-            tracing::info!(store = %self.inner.name, ?findings, "what the bucket can do differs from what was expected");
+            let Findings { creates, why, copies, starts_after, keeps_limits } = &findings;
+            let copies = copies.name();
+            tracing::info!(
+                store = %self.inner.name, creates, why, copies, starts_after, keeps_limits,
+                "what the bucket can do differs from what was expected"
+            );
         }
         Ok(())
     }
