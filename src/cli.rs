@@ -139,11 +139,41 @@ impl Cli {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
     use std::fmt::Write as _;
 
     use clap::CommandFactory as _;
 
     use super::*;
+
+    /// Options by subcommand, as the tables of the page have them in their first column.
+    fn documented() -> BTreeMap<String, BTreeSet<String>> {
+        let sections = include_str!("../docs/reference/cli.md").split("\n## `regatta ").skip(1);
+        let options = |section: &str| {
+            let rows = section.lines().filter_map(|line| line.strip_prefix("| `--")?.split(" | ").next());
+            let quoted = rows.flat_map(|cell| cell.split('`').step_by(2).map(str::to_owned).collect::<Vec<_>>());
+            let names = quoted.filter_map(|text| Some(text.split(' ').next()?.trim_start_matches("--").to_owned()));
+            names.collect()
+        };
+        let name = |section: &str| section.split(['`', ' ']).next().unwrap().to_owned();
+        sections.map(|section| (name(section), options(section))).collect()
+    }
+
+    /// Settings are on a page of their own.
+    #[test]
+    fn the_page_of_the_command_line_has_every_option_of_every_subcommand_and_no_others() {
+        let options = |command: &clap::Command| {
+            let options = command.get_arguments();
+            let options = options.filter(|it| command.get_name() != LAYERED || !settings::is_setting(it));
+            options.filter_map(|it| Some(it.get_long()?.to_owned())).collect()
+        };
+        let command = Cli::command();
+        let commands = command.get_subcommands();
+        let there: BTreeMap<String, BTreeSet<String>> =
+            commands.map(|command| (command.get_name().to_owned(), options(command))).collect();
+        assert!(there["replicate"].len() > 20, "{there:?}");
+        assert_eq!(documented(), there);
+    }
 
     #[test]
     fn this_is_the_help() {
