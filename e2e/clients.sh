@@ -55,6 +55,8 @@ digest_of_tag() { ask --head --header "$ACCEPT" "https://$REGISTRY/v2/$NAME/mani
 # equal WHAT EXPECTED FOUND
 equal() { [ "$2" = "$3" ] || die "$NAME: $1: expected \`$2\`, found \`$3\`"; }
 has() { grep -qxF -- "$2" <<<"$3" || die "$NAME: $1 lacks \`$2\`: $3"; }
+# no_longer WHAT KIND DIGEST: its kind is blobs or manifests.
+no_longer() { equal "$1 after it was deleted" 404 "$(status --head --header "$ACCEPT" "https://$REGISTRY/v2/$NAME/$2/$3")"; }
 no_tag() { equal "$1 after it was deleted" 404 "$(status --head --header "$ACCEPT" "https://$REGISTRY/v2/$NAME/manifests/$1")"; }
 
 # --- the clients -------------------------------------------------------------------------------------------------------------
@@ -171,7 +173,7 @@ client_helm() {
 }
 
 client_oras() {
-	local oras digest tls=(--ca-file "$CA")
+	local oras digest blob tls=(--ca-file "$CA")
 	oras=$(part oras)
 	"$oras" login "${tls[@]}" --registry-config "$HERE/auth.json" --username "$LOGIN" --password-stdin "$REGISTRY" <"$WORK/password" >/dev/null
 	tls+=(--registry-config "$HERE/auth.json")
@@ -190,13 +192,18 @@ client_oras() {
 	"$oras" pull "${tls[@]}" --output pulled "$IMAGE@$digest" >/dev/null
 	cmp artifact.txt pulled/artifact.txt
 	"$oras" copy --recursive --from-ca-file "$CA" --to-ca-file "$CA" --from-registry-config auth.json --to-registry-config auth.json "$IMAGE:v1" "$REGISTRY/$NAME-copy:v1" >/dev/null
+	echo 'a blob of no manifest' >blob.txt
+	blob=$("$oras" blob push "${tls[@]}" --descriptor "$IMAGE" blob.txt | jq -r .digest)
+	"$oras" blob delete "${tls[@]}" --force "$IMAGE@$blob" >/dev/null
+	no_longer 'the blob' blobs "$blob"
 	"$oras" manifest delete "${tls[@]}" --force "$IMAGE@$digest" >/dev/null
+	no_longer 'the manifest' manifests "$digest"
 	no_tag v1
 	no_tag v2
 }
 
 client_regctl() {
-	local regctl digest
+	local regctl digest blob note
 	regctl=$(part regctl)
 	export REGCTL_CONFIG=$HERE/config.json
 	"$regctl" registry set --cacert "$(cat "$CA")" --skip-check "$REGISTRY"
@@ -213,7 +220,16 @@ client_regctl() {
 	"$regctl" image copy "$IMAGE:v1" "$IMAGE:v2"
 	"$regctl" tag delete "$IMAGE:v2"
 	no_tag v2
+	equal 'the tag beside the one that was deleted' "$digest" "$(digest_of_tag v1)"
+	blob=$(echo 'a blob of no manifest' | "$regctl" blob put "$IMAGE")
+	"$regctl" blob delete "$IMAGE" "$blob"
+	no_longer 'the blob' blobs "$blob"
+	note=$("$regctl" artifact list --format '{{range .Descriptors}}{{println .Digest}}{{end}}' "$IMAGE:v1")
+	"$regctl" manifest delete --referrers "$IMAGE@$note"
+	no_longer 'the artifact' manifests "$note"
+	equal 'artifact list' '' "$("$regctl" artifact list --format '{{range .Descriptors}}{{println .Digest}}{{end}}' "$IMAGE:v1")"
 	"$regctl" manifest delete "$IMAGE@$digest"
+	no_longer 'the manifest' manifests "$digest"
 	no_tag v1
 }
 
@@ -233,7 +249,11 @@ client_cosign() {
 	"$cosign" attest --yes --key cosign.key --tlog-upload=false --use-signing-config=false --type custom --predicate predicate.json "$IMAGE@$digest" >"$HERE/said" 2>&1 || die "cosign attest: $(tail -n 5 "$HERE/said")"
 	"$cosign" verify-attestation --key cosign.pub --insecure-ignore-tlog --type custom "$IMAGE@$digest" >/dev/null 2>"$HERE/said" || die "cosign verify-attestation: $(tail -n 5 "$HERE/said")"
 	"$cosign" tree "$IMAGE@$digest" >"$HERE/tree" 2>&1
-	"$cosign" clean --force "$IMAGE@$digest" >/dev/null 2>&1
+	"$cosign" clean --force "$IMAGE@$digest" >"$HERE/said" 2>&1 || die "cosign clean: $(tail -n 5 "$HERE/said")"
+	equal 'referrers after they were deleted' '' "$(ask "https://$REGISTRY/v2/$NAME/referrers/$digest" | jq -r '.manifests[].digest')"
+	if "$cosign" verify --key cosign.pub --insecure-ignore-tlog "$IMAGE@$digest" >"$HERE/verified" 2>"$HERE/said"; then die 'cosign verify: there is still a signature'; fi
+	grep -q 'no signatures found' "$HERE/said" || die "cosign verify, after clean: $(tail -n 5 "$HERE/said")"
+	equal 'the image that was signed' "$digest" "$(digest_of_tag v1)"
 }
 
 # --- one after the other -----------------------------------------------------------------------------------------------------
