@@ -2,7 +2,8 @@
 //!
 //! A PUT checks what the manifest names; publishes its bytes; makes the referrer's and the catalog's keys; writes the
 //! journal record; *looks once more* at all that it names and takes back what was condemned meanwhile; only then lands
-//! its versions, the digest's first.
+//! its versions, the digest's first. Where another writer lands one of them first it looks and lands again, but no tag twice:
+//! somebody may have moved it since.
 
 use std::time::Duration;
 
@@ -165,27 +166,35 @@ impl Registry {
         author: &Author,
         ticket: &Ticket,
     ) -> Result<()> {
+        let mut left = incoming.tag_registers();
         loop {
             let required = !incoming.sparse;
             self.rescue_references(incoming.repository, &incoming.manifest, author, ticket, required).await?;
             if !self.rescue_data(&incoming.digest).await? {
                 self.publish_bytes(incoming).await?;
             }
-            if self.land_all(incoming, author, ticket).await? {
+            if self.land_all(incoming, &mut left, author, ticket).await? {
                 return Ok(());
             }
         }
     }
 
-    /// Lands the digest's version, then the tags', with one clock; at the first one lost all is decided anew. Reads
-    /// the digest's register again after the tags: it may have been deleted while they were set.
-    async fn land_all(&self, incoming: &Incoming<'_>, author: &Author, ticket: &Ticket) -> Result<bool> {
+    /// Lands the digest's version, then those of the tags that are left, with one clock; at the first one lost all that
+    /// did not land is decided anew. What landed was seen, and moved by others who were told so: it is not landed again.
+    /// Reads the digest's register again after the tags: it may have been deleted while they were set.
+    async fn land_all(
+        &self,
+        incoming: &Incoming<'_>,
+        left: &mut Vec<Register>,
+        author: &Author,
+        ticket: &Ticket,
+    ) -> Result<bool> {
         let permit = Permit::Recorded(ticket);
         let register = incoming.register();
         let head = self.head(&register).await?;
         let mut tag_heads = Vec::new();
-        for tag in incoming.tag_registers() {
-            tag_heads.push((self.head(&tag).await?, tag));
+        for tag in left.iter() {
+            tag_heads.push((self.head(tag).await?, tag.clone()));
         }
         let clock = self.clock_after(head.iter().chain(tag_heads.iter().filter_map(|(head, _)| head.as_ref())));
         let version = head.as_ref().map_or(1, |head| head.version + 1);
@@ -198,6 +207,7 @@ impl Registry {
             if self.land_at(tag, head.as_ref(), &draft, author, clock.clone(), permit).await?.is_none() {
                 return Ok(false);
             }
+            left.retain(|other| other != tag);
         }
         Ok(tag_heads.is_empty() || self.head_if_set(&register).await?.is_some())
     }
