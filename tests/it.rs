@@ -125,6 +125,8 @@ mod stores_walks;
 
 #[path = "it/survival_acts.rs"]
 mod survival_acts;
+#[path = "it/survival_bucket.rs"]
+mod survival_bucket;
 #[path = "it/survival_budgets.rs"]
 mod survival_budgets;
 #[path = "it/survival_checker.rs"]

@@ -232,6 +232,14 @@ impl<'a> Act<'a> {
         }
     }
 
+    /// The manifest that is to be deleted, and with it whatever tags point to it.
+    pub fn deleted_manifest(&self) -> Option<Digest> {
+        match *self {
+            Self::DeleteManifest { blob, note, .. } => Some(manifest_digest(blob, note)),
+            _ => None,
+        }
+    }
+
     pub fn is_delete(&self) -> bool {
         matches!(self, Self::DeleteTag { .. } | Self::DeleteManifest { .. } | Self::DeleteBlob(..))
     }

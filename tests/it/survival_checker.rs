@@ -14,6 +14,8 @@ pub enum Asked {
     Put(u32),
     /// End it; whether there was anything to end.
     Delete { found: bool },
+    /// End it where it is this: what deleting a manifest does to a tag. The answer does not say whether it was.
+    DeleteIf(u32),
     /// What it was.
     Get(Option<u32>),
 }
@@ -32,7 +34,7 @@ impl Operation {
     /// Whether its answer fits the state before.
     fn fits(&self, state: Option<u32>) -> bool {
         match &self.asked {
-            Asked::Put(_) => true,
+            Asked::Put(_) | Asked::DeleteIf(_) => true,
             Asked::Delete { .. } | Asked::Get(_) if self.answered.is_none() => true,
             Asked::Delete { found } => *found == state.is_some(),
             Asked::Get(seen) => *seen == state,
@@ -44,7 +46,7 @@ impl Operation {
         match self.asked {
             Asked::Get(_) => true,
             Asked::Delete { found } => !found && self.answered.is_some(),
-            Asked::Put(_) => false,
+            Asked::Put(_) | Asked::DeleteIf(_) => false,
         }
     }
 
@@ -53,8 +55,17 @@ impl Operation {
         match &self.asked {
             Asked::Put(value) => Some(*value),
             Asked::Delete { .. } => None,
+            Asked::DeleteIf(value) => state.filter(|state| state != value),
             Asked::Get(_) => state,
         }
+    }
+
+    /// Whether there is any reason for it to happen in this state. What was not answered need not; and what nobody saw is only
+    /// good for whoever ended something.
+    fn matters(&self, state: Option<u32>, seen: &HashSet<u32>) -> bool {
+        let is_seen = |value| state.is_none() || seen.contains(value);
+        let is_useful = if let Asked::Put(value) = &self.asked { is_seen(value) } else { true };
+        self.answered.is_some() || (is_useful && self.after(state) != state)
     }
 }
 
@@ -62,11 +73,16 @@ impl Operation {
 pub fn is_linearizable(history: &[Operation]) -> bool {
     let mut operations: Vec<&Operation> = history.iter().collect();
     operations.sort_by_key(|operation| operation.called);
-    Search { done: vec![0; operations.len().div_ceil(64)], operations, first: 0, tried: HashSet::new() }.run(None)
+    let seen =
+        operations.iter().filter_map(|operation| if let Asked::Get(seen) = operation.asked { seen } else { None });
+    let (seen, done) = (seen.collect(), vec![0; operations.len().div_ceil(64)]);
+    Search { operations, seen, done, first: 0, tried: HashSet::new() }.run(None)
 }
 
 struct Search<'a> {
     operations: Vec<&'a Operation>,
+    /// Values that somebody saw.
+    seen: HashSet<u32>,
     /// A bit an operation: it was put in its place.
     done: Vec<u64>,
     /// All operations before this one were.
@@ -102,12 +118,14 @@ impl Search<'_> {
         }
         // Next can only be what was called before anything that is left was answered.
         let mut next: Vec<usize> = left.into_iter().take_while(|at| self.operations[*at].called < soonest).collect();
-        next.retain(|at| self.operations[*at].fits(state));
+        next.retain(|at| self.operations[*at].fits(state) && self.operations[*at].matters(state, &self.seen));
         // What only looks and fits now need not come later: nobody else sees the difference. On a busy machine, where
         // much happens at once, the search would take hours without this.
         if let Some(at) = next.iter().position(|at| self.operations[*at].only_looks()) {
             next = vec![next[at]];
         }
+        // What need not have happened is taken last.
+        next.sort_by_key(|at| self.operations[*at].answered.is_none());
         for at in next {
             let operation = self.operations[at];
             self.flip(at);
@@ -200,6 +218,18 @@ mod tests {
         rejects(&[put(0, None, 2), put(1, 2, 1), get(3, 4, 2), put(5, 6, 3), get(7, 8, 2)]);
     }
 
+    #[test]
+    fn who_deletes_a_manifest_ends_the_tags_that_point_to_it_and_no_others() {
+        let delete_if = |called, answered, value| operation(called, answered, Asked::DeleteIf(value));
+        accepts(&[put(0, 1, 1), delete_if(2, Some(3), 1), get(4, 5, None)]);
+        rejects(&[put(0, 1, 1), delete_if(2, Some(3), 1), get(4, 5, 1)]);
+        accepts(&[put(0, 1, 1), delete_if(2, Some(3), 2), get(4, 5, 1)]);
+        rejects(&[put(0, 1, 1), delete_if(2, Some(3), 2), get(4, 5, None)]);
+        accepts(&[put(0, 1, 1), delete_if(2, None, 1), get(4, 5, 1), get(6, 7, None)]);
+        // Set twice by one who set it once.
+        rejects(&[put(0, 20, 1), get(1, 2, 1), put(3, 4, 2), get(5, 6, 2), get(7, 8, 1)]);
+    }
+
     /// By every order there is.
     fn is_linearizable_by_all_orders(left: &mut Vec<Operation>, state: Option<u32>) -> bool {
         let Some(soonest) = left.iter().filter_map(|operation| operation.answered).min() else { return true };
@@ -217,6 +247,7 @@ mod tests {
         let asked = prop_oneof![
             (0..3_u32).prop_map(Asked::Put),
             any::<bool>().prop_map(|found| Asked::Delete { found }),
+            (0..3_u32).prop_map(Asked::DeleteIf),
             prop::option::of(0..3_u32).prop_map(Asked::Get),
         ];
         let shape = (asked, 0..6_u64, 1..8_u64, prop::bool::weighted(0.8));

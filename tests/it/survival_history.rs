@@ -11,7 +11,7 @@ use regatta::oci::Digest;
 
 use crate::survival_acts::Act;
 use crate::survival_checker::{Asked, Operation, is_linearizable};
-use crate::survival_ledger::Thing;
+use crate::survival_ledger::{State, Thing};
 use crate::survival_server::Ask;
 
 /// One clock for all clients, and what was recorded by it.
@@ -61,31 +61,50 @@ impl History {
         let late = u64::try_from(self.late.as_nanos()).unwrap();
         let called = match asked {
             Asked::Get(_) | Asked::Delete { found: false } => called - late,
-            Asked::Put(_) | Asked::Delete { found: true } => called,
+            Asked::Put(_) | Asked::Delete { found: true } | Asked::DeleteIf(_) => called,
         };
         self.operations.lock().unwrap().entry(thing.clone()).or_default().push(Operation { called, answered, asked });
     }
 
-    /// Has somebody do this; what it sets or ends is the last of what it changes.
+    /// Has somebody do this; whatever it sets or ends is a register with a history.
     pub async fn act(&self, to: &impl Ask, act: &Act<'_>) -> Option<StatusCode> {
-        let (thing, state) = act.changes().pop().expect("an act that changes something");
+        let changes = act.changes().into_iter().filter(|(thing, _)| thing.is_register());
+        let changes: Vec<(Thing, State)> = changes.collect();
         let called = self.now();
         let status = act.send(to).await;
-        let asked = match state {
-            Some(digest) => Asked::Put(self.value(&digest)),
-            None => Asked::Delete { found: status != Some(StatusCode::NOT_FOUND) },
-        };
-        let fits = |status: StatusCode| status.is_success() || matches!(asked, Asked::Delete { found: false });
+        let found = status != Some(StatusCode::NOT_FOUND);
+        let fits = |status: StatusCode| status.is_success() || (act.is_delete() && !found);
         assert!(status.is_none_or(fits), "{act:?} is answered {status:?}");
-        self.record(&thing, called, status.is_some(), asked);
+        for (thing, state) in &changes {
+            let asked = match (thing, state, act.deleted_manifest()) {
+                (_, Some(digest), _) => Asked::Put(self.value(digest)),
+                (Thing::Tag(..), None, Some(digest)) => Asked::DeleteIf(self.value(&digest)),
+                (_, None, _) => Asked::Delete { found },
+            };
+            // Who is told that there is no such manifest may have ended tags of it before somebody else ended it.
+            let is_sure = found || !matches!(asked, Asked::DeleteIf(_));
+            self.record(thing, called, status.is_some() && is_sure, asked);
+        }
         status
     }
 
     /// Has somebody look.
     pub async fn get(&self, to: &impl Ask, thing: &Thing) {
+        self.look(to, Method::GET, thing).await;
+    }
+
+    /// Has somebody look whether it is there, and what it is by its digest alone.
+    pub async fn head(&self, to: &impl Ask, thing: &Thing) {
+        self.look(to, Method::HEAD, thing).await;
+    }
+
+    async fn look(&self, to: &impl Ask, method: Method, thing: &Thing) {
         let called = self.now();
-        let Some(answer) = to.ask(Method::GET, &thing.path(), "text/plain", Bytes::new()).await else { return };
+        let Some(answer) = to.ask(method.clone(), &thing.path(), "text/plain", Bytes::new()).await else { return };
         let seen = match answer.status {
+            StatusCode::OK if method == Method::HEAD => {
+                Some(self.value(&answer.header("docker-content-digest").parse().unwrap()))
+            }
             StatusCode::OK => Some(self.value(&Digest::sha256(&answer.body))),
             StatusCode::NOT_FOUND => None,
             other => panic!("{thing:?} is answered {other}"),
@@ -102,7 +121,10 @@ impl History {
     pub fn check(&self) {
         for (thing, operations) in self.operations.lock().unwrap().iter() {
             let ambiguous = operations.iter().filter(|operation| operation.answered.is_none()).count();
-            println!("{thing:?}: {} operations, {ambiguous} without an answer", operations.len());
+            // Of what many asked for.
+            if operations.len() > 10 {
+                println!("{thing:?}: {} operations, {ambiguous} without an answer", operations.len());
+            }
             assert!(is_linearizable(operations), "{thing:?}: {operations:#?}");
         }
     }

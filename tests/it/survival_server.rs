@@ -96,7 +96,12 @@ impl Node {
         let root = root.to_path_buf();
         let open = move || FsStore::open(&root, layout::temporaries());
         let store = tokio::task::spawn_blocking(open).await.unwrap().unwrap();
-        let registry = Registry::open(wrap(Arc::new(store)), Arc::new(System)).await.unwrap();
+        Self::over(wrap(Arc::new(store)), looks).await
+    }
+
+    /// On any store.
+    pub async fn over(store: Store, looks: Looks) -> Self {
+        let registry = Registry::open(store, Arc::new(System)).await.unwrap();
         let configured = Configured {
             local_admin: Some(("admin".into(), SecretHash::of(PASSWORD))),
             admins: [Identity::htpasswd("admin")].into(),
