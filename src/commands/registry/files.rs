@@ -216,6 +216,9 @@ fn local_admin(path: &Path) -> Result<SecretHash, FileError> {
     Ok(SecretHash::of(password))
 }
 
+/// What is in the files of a certificate and of its key.
+type Pair = (Vec<u8>, Vec<u8>);
+
 /// A certificate and the files that it came from.
 #[derive(Debug)]
 pub struct WatchedCertificate {
@@ -224,9 +227,9 @@ pub struct WatchedCertificate {
     chain: PathBuf,
     key: PathBuf,
     /// What the one that is in use was made from.
-    seen: (Vec<u8>, Vec<u8>),
+    seen: Pair,
     /// What cannot be used, and how often it was looked at.
-    refused: Option<((Vec<u8>, Vec<u8>), u32)>,
+    refused: Option<(Pair, u32)>,
 }
 
 /// How often a pair is looked at that cannot be used before that is an error: whoever renames one file after the other
@@ -328,7 +331,7 @@ mod tests {
         let [old, new] = [(); 2].map(|()| rcgen::generate_simple_self_signed(["registry".to_owned()]).unwrap());
         let write_chain = |pair: &rcgen::CertifiedKey<rcgen::KeyPair>| std::fs::write(&chain, pair.cert.pem()).unwrap();
         let write_key = |pair: &rcgen::CertifiedKey<rcgen::KeyPair>| {
-            std::fs::write(&key, pair.signing_key.serialize_pem()).unwrap()
+            std::fs::write(&key, pair.signing_key.serialize_pem()).unwrap();
         };
         write_chain(&old);
         write_key(&old);
