@@ -1,8 +1,8 @@
 //! Several objects put together to one by the service: a multipart upload whose parts are copied there (what speaks like
 //! Amazon's; the library offers it for no other).
 //!
-//! Each part but the last has a least size. What is smaller makes a part together with the beginning of what follows it,
-//! and that much passes through this process; so few pieces only may be small.
+//! Each part but the last has a least size. What is smaller would make a part together with the beginning of what follows
+//! it, and so might all that comes behind: it would pass through this process. So the last piece only may be small.
 
 use opendal::options::WriteOptions;
 use tokio::sync::oneshot;
@@ -20,9 +20,6 @@ const MOST_PARTS: u64 = 10_000;
 /// How many parts are copied at once. It costs this process nothing, and the service little.
 const AT_ONCE: usize = 8;
 
-/// How many pieces may be small, beside the last one.
-const FEW: usize = 1;
-
 impl Bucket {
     /// Whether the service can put these together, and next to nothing of them would be sent again.
     pub(super) fn can_compose(&self, pieces: &[Piece]) -> bool {
@@ -30,10 +27,10 @@ impl Bucket {
             return false;
         };
         let least = self.least_part();
-        let small = others.iter().filter(|piece| piece.size < least).count();
+        let is_large = others.iter().all(|piece| piece.size >= least);
         let parts: u64 = pieces.iter().map(|piece| requests_for(piece.size)).sum();
         // One that stands alone and is small would be sent as a whole.
-        !others.is_empty() && small <= FEW && parts <= MOST_PARTS
+        !others.is_empty() && is_large && parts <= MOST_PARTS
     }
 
     /// Who waits for it may give up: what was begun is then cleared away.
@@ -55,7 +52,7 @@ impl Bucket {
     }
 
     async fn compose_while(&self, wanted: impl Fn() -> bool, pieces: &[Piece], whole: &Key) -> opendal::Result<()> {
-        // What passes through is at most what is less than a part, and the last piece where that is one.
+        // The last piece is sent where it is less than a part.
         let mut room = Taken::default();
         if pieces.iter().any(|piece| piece.size < self.least_part()) {
             room.hold(&self.inner.room, super::write::PART).await;

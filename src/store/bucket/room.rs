@@ -4,9 +4,10 @@
 //! the first one back, since it may be the last. Without a bound many slow uploads take all memory there is. Who has no
 //! room waits, and so does his client.
 //!
-//! Room is taken as bytes come, and for no more than came: an upload that will be large and comes slowly keeps nothing
-//! from others yet. When there is none left, it is somebody's *turn* to go on without: he comes to the end of a part, what
-//! is sent makes room, and the turn is another's. So nobody waits for whom he keeps waiting.
+//! Room is taken as bytes come, and for no more than came, while an upload begins: one that comes slowly keeps little from
+//! others yet. What goes on takes the room of its first part in one piece, and has it to its end; that of each further part
+//! is given back when that was sent. Where there is none left for further parts, it is somebody's *turn* to do without for
+//! one part. Nobody who waits has what those need for whom he waits: who has a first part always goes on.
 //!
 //! Who holds room while others wait for it, and brings less than a useful rate, gives way: what he brought is kept and
 //! sent as it is, and his client told to go on from there later. Only the time counts for which he was waited for.
@@ -17,11 +18,25 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::write::PART;
+
 /// What room is counted in. So many bytes of each upload are not counted: what a connection holds anyway.
 const UNIT: usize = 64 * 1024;
 
-/// How many there are: 80 MiB. Whose turn it is may have two parts more.
-const UNITS: usize = 1_280;
+/// What an upload has at most while it begins: 1 MiB.
+const BEGINNING: usize = 16;
+
+/// A first part: what is not counted is one unit less.
+const FIRST: usize = PART / UNIT - 1;
+
+/// How many there are for beginnings: 8 MiB.
+const FOR_BEGINNINGS: usize = 128;
+
+/// How many there are for parts: 64 MiB.
+const FOR_PARTS: usize = 1_024;
+
+/// How many uploads may have one part more at a time: 24 MiB.
+const TURNS: usize = 3;
 
 /// The least that is of use within [`WITHIN`], while others wait: 64 KiB a second.
 const USEFUL: usize = 320 * 1024;
@@ -38,9 +53,10 @@ const LOOK: Duration = if cfg!(test) { Duration::from_millis(10) } else { Durati
 /// The room of one bucket.
 #[derive(Debug)]
 pub(super) struct Room {
-    units: Arc<Semaphore>,
-    /// Who goes on without any room left; one at a time.
-    turn: Arc<Semaphore>,
+    beginnings: Arc<Semaphore>,
+    parts: Arc<Semaphore>,
+    /// Who goes on without any room left.
+    turns: Arc<Semaphore>,
     /// How many wait.
     waiting: AtomicUsize,
     /// When somebody gave way last.
@@ -50,7 +66,13 @@ pub(super) struct Room {
 impl Default for Room {
     fn default() -> Self {
         let of = |permits| Arc::new(Semaphore::new(permits));
-        Self { units: of(UNITS), turn: of(1), waiting: AtomicUsize::default(), gave_way: Mutex::default() }
+        Self {
+            beginnings: of(FOR_BEGINNINGS),
+            parts: of(FOR_PARTS),
+            turns: of(TURNS),
+            waiting: AtomicUsize::default(),
+            gave_way: Mutex::default(),
+        }
     }
 }
 
@@ -86,7 +108,9 @@ impl Drop for Waiting<'_> {
 /// What one upload has of it.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
-    units: Option<OwnedSemaphorePermit>,
+    beginning: Option<OwnedSemaphorePermit>,
+    /// None while it begins; a first part's at the least then.
+    parts: Option<OwnedSemaphorePermit>,
     turn: Option<OwnedSemaphorePermit>,
     pace: Pace,
 }
@@ -99,31 +123,54 @@ impl Taken {
         }
         let _waiting = room.wait();
         let missing = self.missing(bytes);
-        // Neither is ever closed.
-        tokio::select! {
-            biased;
-            Ok(more) = Arc::clone(&room.units).acquire_many_owned(missing) => self.add(more),
-            Ok(turn) = Arc::clone(&room.turn).acquire_owned() => self.turn = Some(turn),
-            else => {}
+        let of = |units: &Arc<Semaphore>, many: u32| Arc::clone(units).acquire_many_owned(many);
+        // None is ever closed.
+        if self.begins(bytes) {
+            // Those who begin may have taken all that there is for them: who can goes on to his first part.
+            let first = u32::try_from(FIRST).unwrap_or(u32::MAX);
+            tokio::select! {
+                biased;
+                Ok(more) = of(&room.beginnings, missing) => self.add(bytes, more),
+                Ok(part) = of(&room.parts, first) => (self.beginning, self.parts) = (None, Some(part)),
+                else => {}
+            }
+        } else if self.parts.is_none() {
+            if let Ok(part) = of(&room.parts, missing).await {
+                self.add(bytes, part);
+            }
+        } else {
+            tokio::select! {
+                biased;
+                Ok(more) = of(&room.parts, missing) => self.add(bytes, more),
+                Ok(turn) = of(&room.turns, 1) => self.turn = Some(turn),
+                else => {}
+            }
         }
+    }
+
+    /// Whether an upload of so many bytes is at its beginning.
+    fn begins(&self, bytes: usize) -> bool {
+        self.parts.is_none() && units_for(bytes) <= BEGINNING
     }
 
     /// Takes room for so many bytes in all, if there is so much just now.
     pub(super) fn try_hold(&mut self, room: &Room, bytes: usize) -> bool {
         let missing = self.missing(bytes);
         if missing > 0 {
-            let Ok(more) = Arc::clone(&room.units).try_acquire_many_owned(missing) else { return false };
-            self.add(more);
+            let of = if self.begins(bytes) { &room.beginnings } else { &room.parts };
+            let Ok(more) = Arc::clone(of).try_acquire_many_owned(missing) else { return false };
+            self.add(bytes, more);
         }
         self.turn = None;
         true
     }
 
-    /// So many bytes are left; what the others took is free, and so is the turn where nothing is held without room.
+    /// So many bytes are left; what the others took is free, but for the first part's, and so is the turn where nothing is
+    /// held without room.
     pub(super) fn keep(&mut self, bytes: usize) {
-        let spare = self.count().saturating_sub(units_for(bytes));
-        if let Some(units) = &mut self.units {
-            drop(units.split(spare));
+        if let Some(parts) = &mut self.parts {
+            let spare = parts.num_permits().saturating_sub(units_for(bytes).max(FIRST));
+            drop(parts.split(spare));
         }
         if self.missing(bytes) == 0 {
             self.turn = None;
@@ -137,7 +184,7 @@ impl Taken {
 
     /// Ends when what is held is wanted by others, and comes too slowly. To be waited for while the client is.
     pub(super) async fn gives_way(&mut self, room: &Room) {
-        if self.count() == 0 && self.turn.is_none() {
+        if self.beginning.is_none() && self.parts.is_none() {
             return std::future::pending().await;
         }
         self.pace.waits(Instant::now());
@@ -146,19 +193,29 @@ impl Taken {
         }
     }
 
-    fn add(&mut self, more: OwnedSemaphorePermit) {
-        match &mut self.units {
+    /// What was missing for so many bytes.
+    fn add(&mut self, bytes: usize, more: OwnedSemaphorePermit) {
+        let begins = self.begins(bytes);
+        let to = if begins { &mut self.beginning } else { &mut self.parts };
+        match to {
             Some(units) => units.merge(more),
             none @ None => *none = Some(more),
         }
+        if !begins {
+            self.beginning = None;
+        }
     }
 
-    fn count(&self) -> usize {
-        self.units.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
-    }
-
+    /// How many units are missing for so many bytes: of those for beginnings, or of those for parts.
     fn missing(&self, bytes: usize) -> u32 {
-        u32::try_from(units_for(bytes).saturating_sub(self.count())).unwrap_or(u32::MAX)
+        let count = |units: &Option<OwnedSemaphorePermit>| units.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let needed = units_for(bytes);
+        let missing = match &self.parts {
+            Some(_) => needed.saturating_sub(count(&self.parts)),
+            None if needed <= BEGINNING => needed.saturating_sub(count(&self.beginning)),
+            None => needed.max(FIRST),
+        };
+        u32::try_from(missing).unwrap_or(u32::MAX)
     }
 }
 
@@ -185,6 +242,10 @@ impl Pace {
         self.pass(now);
         self.since = None;
         self.received += bytes;
+        if self.received >= USEFUL {
+            // Whatever was before: it comes well now.
+            (self.slow, self.waited, self.received) = (false, Duration::ZERO, 0);
+        }
         self.judge();
     }
 
@@ -216,7 +277,6 @@ pub(super) fn piece(filled: usize, length: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::write::PART;
     use super::*;
 
     /// Every upload needs more than there is for all of them; each comes to its end.
@@ -247,7 +307,8 @@ mod tests {
         for upload in uploads.collect::<Vec<_>>() {
             tokio::time::timeout(Duration::from_secs(30), upload).await.expect("nobody waits for ever").unwrap();
         }
-        assert_eq!((room.units.available_permits(), room.turn.available_permits()), (UNITS, 1));
+        let free = [&room.beginnings, &room.parts, &room.turns].map(|of| of.available_permits());
+        assert_eq!(free, [FOR_BEGINNINGS, FOR_PARTS, TURNS]);
         assert_eq!(room.waiting.load(Ordering::Relaxed), 0);
     }
 
@@ -257,22 +318,54 @@ mod tests {
 
     #[tokio::test]
     async fn no_more_is_held_than_there_is_room_for() {
-        let room = Room::default();
-        let mut held = Vec::new();
-        for _ in 0..UNITS * UNIT / PART {
+        let (room, mut held) = (Room::default(), Vec::new());
+        for _ in 0..FOR_PARTS / FIRST {
             let mut taken = Taken::default();
-            taken.hold(&room, PART + UNIT).await;
+            taken.hold(&room, PART).await;
             held.push(taken);
         }
-        assert!(!waits(held[0].hold(&room, 2 * PART)).await, "one goes on");
-        assert!(waits(held[1].hold(&room, 2 * PART)).await, "and the others wait for it");
+        for taken in &mut held[..TURNS] {
+            assert!(!waits(taken.hold(&room, 2 * PART)).await, "some go on");
+        }
+        assert!(waits(held[TURNS].hold(&room, 2 * PART)).await, "and the others wait for them");
         let mut other = Taken::default();
-        assert!(waits(other.hold(&room, UNIT + 1)).await);
-        assert!(!waits(other.hold(&room, UNIT)).await, "so little is not counted");
-        held[0].keep(PART + UNIT);
-        assert!(!waits(held[1].hold(&room, 2 * PART)).await, "now it is its turn");
+        assert!(!waits(other.hold(&room, BEGINNING * UNIT)).await, "what begins has room of its own");
+        assert!(waits(other.hold(&room, 2 * BEGINNING * UNIT)).await);
+        held[0].keep(PART);
+        assert!(!waits(held[TURNS].hold(&room, 2 * PART)).await, "now it is its turn");
         held.remove(0);
-        assert!(!waits(other.hold(&room, PART)).await);
+        assert!(!waits(other.hold(&room, 2 * BEGINNING * UNIT)).await);
+        assert_eq!(room.beginnings.available_permits(), FOR_BEGINNINGS, "it begins no more");
+        let mut small = Taken::default();
+        assert!(!waits(small.hold(&room, UNIT)).await, "so little is not counted");
+    }
+
+    /// Whoever had a turn kept it to his end.
+    #[tokio::test]
+    async fn uploads_that_are_larger_than_all_room_take_turns_part_by_part() {
+        let (room, mut all) = (Room::default(), Vec::new());
+        for _ in 0..FOR_PARTS / FIRST {
+            let mut taken = Taken::default();
+            taken.hold(&room, PART).await;
+            all.push(taken);
+        }
+        for _ in 0..10 {
+            for taken in &mut all {
+                assert!(!waits(taken.hold(&room, 2 * PART)).await);
+                taken.keep(PART);
+            }
+        }
+    }
+
+    #[test]
+    fn a_pause_long_ago_is_not_held_against_who_comes_well_now() {
+        let (mut pace, now) = (Pace::default(), Instant::now());
+        pace.came(1_000, now);
+        pace.waits(now);
+        assert!(pace.is_slow(now + 2 * WITHIN));
+        pace.came(USEFUL, now + 2 * WITHIN);
+        pace.waits(now + 2 * WITHIN);
+        assert!(!pace.is_slow(now + 2 * WITHIN));
     }
 
     async fn gives_way(taken: &mut Taken, room: &Room) -> bool {
