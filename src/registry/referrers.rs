@@ -173,11 +173,38 @@ impl Registry {
 
     /// What a manifest says of itself, if it says that it refers to the subject.
     async fn describe_referrer(&self, subject: &Subject<'_>, digest: &Digest) -> Result<Option<Descriptor>> {
-        let stored = if_manifest(self.manifest(subject.repository, &digest.clone().into()).await)?;
-        let manifest = if_manifest(self.read_manifest(subject.repository, digest).await)?;
-        let (Some(stored), Some(manifest)) = (stored, manifest) else { return Ok(None) };
+        let Some((stored, manifest)) = self.read_if_manifest(subject.repository, digest).await? else {
+            return Ok(None);
+        };
         let refers = manifest.subject.as_ref().is_some_and(|named| named.digest == *subject.digest);
         Ok(refers.then(|| manifest.descriptor(digest.clone(), stored.size)))
+    }
+
+    /// A manifest; none where it is no manifest, or is none any more: it refers to nothing then, and lists nothing, since the
+    /// index that lists it is a client's. Every other failure is the store's: a list that leaves out what could not be read
+    /// would say that an image is not signed.
+    async fn read_if_manifest(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Option<(super::manifests::Stored, Manifest)>> {
+        let read = match self.read_manifest(repository, digest).await {
+            Ok(manifest) => Some(manifest),
+            Err(RegistryError::ManifestUnknown { .. }) => None,
+            Err(RegistryError::Schema1 { .. } | RegistryError::Manifest(_)) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let stored = match self.manifest(repository, &digest.clone().into()).await {
+            Ok(stored) => stored,
+            Err(RegistryError::ManifestUnknown { .. } | RegistryError::Schema1 { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let lost = || RegistryError::Corrupt {
+            key: layout::blob_data(digest).to_string(),
+            why: format!("it is not there, though repository `{repository}` has this manifest"),
+        };
+        let manifest = read.ok_or_else(lost)?;
+        Ok(Some((stored, manifest)))
     }
 
     /// The manifests, after the wanted digest, that an index under the referrers tag schema lists. It is the clients'
@@ -189,8 +216,8 @@ impl Registry {
         let Some(head) = head.filter(|head| head.entry.media_type.as_ref().is_some_and(is_index)) else {
             return Ok(BTreeSet::new());
         };
-        let index = if_manifest(self.read_manifest(subject.repository, &head.entry.digest).await)?;
-        let digests = index.into_iter().flat_map(|index| index.manifests).map(|listed| listed.digest);
+        let index = self.read_if_manifest(subject.repository, &head.entry.digest).await?;
+        let digests = index.into_iter().flat_map(|(_, index)| index.manifests).map(|listed| listed.digest);
         Ok(digests.filter(|digest| subject.wanted.last.is_none_or(|last| digest > last)).collect())
     }
 
@@ -208,18 +235,6 @@ impl Registry {
         let descriptor = to_json(&manifest.descriptor(digest.clone(), size));
         self.inner.store.put_new(&key, descriptor, Durability::Durable).await?;
         Ok(())
-    }
-}
-
-/// What is no manifest, or none any more, refers to nothing: the index that lists it is a client's. Every other failure is
-/// the store's: a list that leaves out what could not be read would say that an image is not signed.
-fn if_manifest<T>(read: Result<T>) -> Result<Option<T>> {
-    match read {
-        Ok(read) => Ok(Some(read)),
-        Err(RegistryError::ManifestUnknown { .. } | RegistryError::Schema1 { .. } | RegistryError::Manifest(_)) => {
-            Ok(None)
-        }
-        Err(error) => Err(error),
     }
 }
 

@@ -151,6 +151,8 @@ async fn referrers_that_cannot_be_read_are_an_error_and_never_left_out() {
         let bytes = std::fs::read(&file).unwrap();
         std::fs::write(&file, &bytes[1..]).unwrap();
         assert_eq!(fixture.replica().await.get("root", &listed).await.status(), 500, "it is damaged");
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(fixture.replica().await.get("root", &listed).await.status(), 500, "it is gone");
         std::fs::write(&file, &bytes).unwrap();
     }
 }
