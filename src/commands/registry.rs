@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -209,12 +209,17 @@ async fn serve(args: &Args) -> Result<(), Error> {
     let stop = CancellationToken::new();
     let health = health::start(apart(args), stop.clone()).await?;
     // A store that does not answer may be waited for, for as long as it takes.
+    let taking = OnceLock::new();
     let began = tokio::select! {
-        began = begin(args, &certificates, access) => began?,
-        () = signals.wait() => {
-            tracing::info!("told to end before it served");
-            return Ok(());
-        }
+        began = begin(args, &certificates, access, &taking) => began.map(Some),
+        () = signals.wait() => Ok(None),
+    };
+    if let (Ok(None) | Err(_), Some(sole)) = (&began, taking.get()) {
+        sole.end().await;
+    }
+    let Some(began) = began? else {
+        tracing::info!("told to end before it served");
+        return Ok(());
     };
     let Began { opened, sole, server, listener } = began;
     sources.say_password();
@@ -242,13 +247,26 @@ async fn serve(args: &Args) -> Result<(), Error> {
 /// What there is before anybody is served.
 struct Began {
     opened: Opened,
-    sole: Sole,
+    sole: Arc<Sole>,
     server: Server,
     listener: Listener,
 }
 
-async fn begin(args: &Args, certificates: &Certificates, access: (KeySet, Configured)) -> Result<Began, Error> {
-    let (opened, sole, registry, figures) = open(args).await?;
+/// `taking` is who may have the lease by the time that this is given up or fails.
+async fn begin(
+    args: &Args,
+    certificates: &Certificates,
+    access: (KeySet, Configured),
+    taking: &OnceLock<Arc<Sole>>,
+) -> Result<Began, Error> {
+    let opened = patiently(&args.store, args.store.open()).await?;
+    let sole = Arc::clone(taking.get_or_init(|| Arc::new(Sole::new(opened.store.clone()))));
+    if let Some(why) = opened.alone()
+        && !sole.take(opened.others_may_share()).await?
+    {
+        return Err(Error::NotAlone { store: opened.name, why });
+    }
+    let (registry, figures) = open(args, &opened).await?;
     let listener = bind(args.listen, certificates.serving.as_ref().map(|served| &served.certificate)).await?;
     let settings = Settings {
         external_urls: external_urls(args, &listener, certificates.serving.is_some())?,
@@ -270,15 +288,8 @@ async fn begin(args: &Args, certificates: &Certificates, access: (KeySet, Config
     Ok(Began { opened, sole, server, listener })
 }
 
-/// Opens the store, alone where that must be, and what is in it.
-async fn open(args: &Args) -> Result<(Opened, Sole, Registry, Figures), Error> {
-    let opened = patiently(&args.store, args.store.open()).await?;
-    let sole = Sole::new(opened.store.clone());
-    if let Some(why) = opened.alone()
-        && !sole.take(opened.others_may_share()).await?
-    {
-        return Err(Error::NotAlone { store: opened.name, why });
-    }
+/// Opens what is in a store.
+async fn open(args: &Args, opened: &Opened) -> Result<(Registry, Figures), Error> {
     let figures = Figures::default();
     let store = Arc::new(MeteredStore::new(opened.store.clone(), figures.clone()));
     let registry = patiently(&args.store, Registry::open(store, Arc::new(System))).await?;
@@ -290,7 +301,7 @@ async fn open(args: &Args) -> Result<(Opened, Sole, Registry, Figures), Error> {
              with acdirmin=0,acdirmax=0,lookupcache=none"
         );
     }
-    Ok((opened, sole, registry, figures))
+    Ok((registry, figures))
 }
 
 /// The listeners that serve.

@@ -101,11 +101,13 @@ impl Sole {
             let begun = Instant::now();
             if self.is_free().await? {
                 self.put(self.times.lease).await?;
+                // So that it is given back by who ends meanwhile.
+                self.note(Some(begun));
                 tokio::time::sleep(pause).await;
                 if self.is_mine().await? {
-                    self.note(Some(begun));
                     return Ok(true);
                 }
+                self.note(None);
             }
             if Instant::now() >= deadline {
                 return Ok(false);
@@ -285,6 +287,17 @@ mod tests {
         first.hold().await;
         first.give_back().await.unwrap();
         assert!(second.renew().await.unwrap());
+    }
+
+    /// The next one waited for two minutes, until the lease ended by itself.
+    #[tokio::test]
+    async fn who_ends_while_taking_the_lease_gives_it_back() {
+        let store: Store = Arc::new(MemoryStore::default());
+        let (first, second) = (sole(&store), sole(&store));
+        let put = tokio::time::timeout(first.times.pause / 2, first.take(false)).await;
+        assert!(put.is_err() && !second.is_free().await.unwrap(), "it has put the lease, and waits");
+        first.end().await;
+        assert!(second.take(false).await.unwrap());
     }
 
     /// A store as those are that only one may serve: what is created anew is overwritten. The first two writes wait for

@@ -182,7 +182,7 @@ impl Opened {
         if let Some(why) = self.alone() {
             tracing::warn!(
                 store = %self.name, %why,
-                "this store does not refuse to create what exists: one replica only, and collection only in read-only mode"
+                "this store does not refuse to create what exists: one replica only, and collections only while that is stopped"
             );
         }
     }

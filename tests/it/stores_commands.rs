@@ -149,7 +149,7 @@ async fn a_bucket_that_does_not_refuse_says_so_at_boot() {
     let files = Files::new(&proxy.url);
     let registry = Served::start(&files).await;
     let log = registry.program.text();
-    assert!(log.contains("one replica only, and collection only in read-only mode"), "{log}");
+    assert!(log.contains("one replica only, and collections only while that is stopped"), "{log}");
     assert_eq!(registry.push(b"content").await.status(), StatusCode::CREATED);
     assert_eq!(registry.get(b"content").await.text().await.unwrap(), "content");
     assert!(server.file("regatta/v1/sole").exists(), "its lease");
