@@ -153,6 +153,11 @@ impl Program {
         .await
     }
 
+    /// The ports at which it listens.
+    pub fn ports(&self) -> BTreeSet<u16> {
+        listening(self.id())
+    }
+
     /// The `host:port` at which a registry serves clients, as soon as it says so; `None` where it ended instead.
     pub async fn serves(&mut self) -> Option<String> {
         eventually("it serves or has ended", async || {

@@ -147,7 +147,7 @@ fn attacks(blob: &str) -> Vec<Attack> {
             .answered(&[200]),
         Attack::new("deep JSON", 700, put("deep", &format!("{{\"x\":{}", "[".repeat(100_000)))).answered(&[400, 429]),
         Attack::new("wide JSON", 60, put("wide", &notes(4_000_000))).answered(&[201, 429]),
-        Attack::new("wide platforms", 40, put("platform", &platform)).answered(&[400, 429]),
+        Attack::new("wide platforms", 40, put("platform", &platform)).answered(&[201, 429]),
         Attack::new("slow manifests", 100, slow("slow", 1_000_000)).lingering(),
         Attack::new(
             "unasked bodies",

@@ -106,3 +106,29 @@ async fn a_certificate_that_is_replaced_while_the_store_is_waited_for_is_served(
     })
     .await;
 }
+
+/// Helper endpoints left open: there is no listener that nobody asked for.
+#[tokio::test]
+async fn a_registry_listens_where_it_is_told_to_and_nowhere_else() {
+    like_main();
+    let files = TempDir::new().unwrap();
+    write_certificate(files.path());
+    let names = ["--listen", "--internal-listen", "--health-listen", "--metrics-listen"];
+    let (program, ports) = Program::at_free_ports(|ports: [u16; 4]| {
+        let mut command = regatta();
+        command.args(["registry", "--root", "data"]).current_dir(files.path());
+        command.args(["--internal-tls-cert", "tls.crt", "--internal-tls-key", "tls.key"]);
+        for (name, port) in names.iter().zip(ports) {
+            command.arg(name).arg(format!("127.0.0.1:{port}"));
+        }
+        command
+    })
+    .await;
+    assert_eq!(program.ports(), ports.into());
+    let (alone, authority) = Program::serving(
+        regatta().args(["registry", "--root", "alone", "--listen", "127.0.0.1:0"]).current_dir(files.path()),
+    )
+    .await;
+    let port: u16 = authority.rsplit_once(':').unwrap().1.parse().unwrap();
+    assert_eq!(alone.ports(), [port].into());
+}
