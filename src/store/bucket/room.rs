@@ -10,10 +10,11 @@
 //! one part. Nobody who waits has what those need for whom he waits: who has a first part always goes on.
 //!
 //! Who holds room while others wait for it, and brings less than a useful rate, gives way: what he brought is kept and
-//! sent as it is, and his client told to go on from there later. Only the time counts for which he was waited for.
+//! sent as it is, and his client told to go on from there later. Only the time counts for which he was waited for, and the
+//! more wait the less of it is needed: a client that nobody reads from for half a minute may take the connection for dead.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -41,14 +42,17 @@ const TURNS: usize = 3;
 /// The least that is of use within [`WITHIN`], while others wait: 64 KiB a second.
 const USEFUL: usize = 320 * 1024;
 
-/// How long an upload is waited for before it is judged.
+/// How many uploads have a first part at a time.
+const FIRSTS: usize = FOR_PARTS / FIRST;
+
+/// How long an upload is waited for before it is judged, where few others wait.
 const WITHIN: Duration = if cfg!(test) { Duration::from_millis(100) } else { Duration::from_secs(5) };
 
-/// How often somebody is to give way: what he held is free a little later.
-const APART: Duration = Duration::from_millis(100);
-
 /// How often it is looked whether others wait.
-const LOOK: Duration = if cfg!(test) { Duration::from_millis(10) } else { Duration::from_millis(250) };
+const LOOK: Duration = if cfg!(test) { Duration::from_millis(10) } else { Duration::from_millis(100) };
+
+/// For how long an upload is waited for at the least before it is judged.
+const AT_LEAST: Duration = LOOK.saturating_mul(5);
 
 /// The room of one bucket.
 #[derive(Debug)]
@@ -59,8 +63,8 @@ pub(super) struct Room {
     turns: Arc<Semaphore>,
     /// How many wait.
     waiting: AtomicUsize,
-    /// When somebody gave way last.
-    gave_way: Mutex<Option<Instant>>,
+    /// How many give way and have not given back yet what they held.
+    leaving: Arc<AtomicUsize>,
 }
 
 impl Default for Room {
@@ -71,23 +75,25 @@ impl Default for Room {
             parts: of(FOR_PARTS),
             turns: of(TURNS),
             waiting: AtomicUsize::default(),
-            gave_way: Mutex::default(),
+            leaving: Arc::default(),
         }
     }
 }
 
 impl Room {
-    /// Whether somebody is to give way now.
-    fn is_wanted(&self) -> bool {
-        if self.waiting.load(Ordering::Relaxed) == 0 {
-            return false;
-        }
-        let mut last = self.gave_way.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_due = last.is_none_or(|last| last.elapsed() >= APART);
-        if is_due {
-            *last = Some(Instant::now());
-        }
-        is_due
+    /// For who is to give way now: one for each who waits.
+    fn leave(&self) -> Option<Leaving> {
+        let waiting = self.waiting.load(Ordering::Relaxed);
+        let one_more = |leaving| (leaving < waiting).then_some(leaving + 1);
+        self.leaving.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
+        Some(Leaving(Arc::clone(&self.leaving)))
+    }
+
+    /// For how long an upload is waited for before it is judged: who waits is to go on after some seconds, though nobody
+    /// before him bring anything.
+    fn within(&self) -> Duration {
+        let before = u32::try_from(self.waiting.load(Ordering::Relaxed) / FIRSTS).unwrap_or(u32::MAX);
+        (WITHIN / before.saturating_add(1)).max(AT_LEAST)
     }
 
     fn wait(&self) -> Waiting<'_> {
@@ -105,6 +111,16 @@ impl Drop for Waiting<'_> {
     }
 }
 
+/// One who gives way, until this is dropped.
+#[derive(Debug)]
+struct Leaving(Arc<AtomicUsize>);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// What one upload has of it.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
@@ -113,6 +129,8 @@ pub(super) struct Taken {
     parts: Option<OwnedSemaphorePermit>,
     turn: Option<OwnedSemaphorePermit>,
     pace: Pace,
+    /// Behind the permits: they are given back before it.
+    leaving: Option<Leaving>,
 }
 
 impl Taken {
@@ -188,8 +206,13 @@ impl Taken {
             return std::future::pending().await;
         }
         self.pace.waits(Instant::now());
-        while !(self.pace.is_slow(Instant::now()) && room.is_wanted()) {
-            tokio::time::sleep(LOOK).await;
+        while self.leaving.is_none() {
+            if self.pace.is_slow(room.within(), Instant::now()) {
+                self.leaving = room.leave();
+            }
+            if self.leaving.is_none() {
+                tokio::time::sleep(LOOK).await;
+            }
         }
     }
 
@@ -246,12 +269,15 @@ impl Pace {
             // Whatever was before: it comes well now.
             (self.slow, self.waited, self.received) = (false, Duration::ZERO, 0);
         }
-        self.judge();
     }
 
-    fn is_slow(&mut self, now: Instant) -> bool {
+    /// As it is judged after so much time at the least.
+    fn is_slow(&mut self, within: Duration, now: Instant) -> bool {
         self.pass(now);
-        self.judge();
+        if self.waited >= within {
+            self.slow = (self.received as f64) < USEFUL as f64 * self.waited.div_duration_f64(WITHIN);
+            (self.waited, self.received) = (Duration::ZERO, 0);
+        }
         self.slow
     }
 
@@ -259,13 +285,6 @@ impl Pace {
         if let Some(since) = &mut self.since {
             self.waited += now.saturating_duration_since(*since);
             *since = now;
-        }
-    }
-
-    fn judge(&mut self) {
-        if self.waited >= WITHIN {
-            self.slow = self.received < USEFUL;
-            (self.waited, self.received) = (Duration::ZERO, 0);
         }
     }
 }
@@ -362,10 +381,10 @@ mod tests {
         let (mut pace, now) = (Pace::default(), Instant::now());
         pace.came(1_000, now);
         pace.waits(now);
-        assert!(pace.is_slow(now + 2 * WITHIN));
+        assert!(pace.is_slow(WITHIN, now + 2 * WITHIN));
         pace.came(USEFUL, now + 2 * WITHIN);
         pace.waits(now + 2 * WITHIN);
-        assert!(!pace.is_slow(now + 2 * WITHIN));
+        assert!(!pace.is_slow(WITHIN, now + 2 * WITHIN));
     }
 
     async fn gives_way(taken: &mut Taken, room: &Room) -> bool {
@@ -382,13 +401,43 @@ mod tests {
         assert!(!gives_way(&mut Taken::default(), &room).await, "it holds nothing");
     }
 
+    /// One gave way each tenth of a second, however many waited.
+    #[tokio::test]
+    async fn as_many_give_way_at_once_as_wait() {
+        let (room, mut all) = (Room::default(), Vec::new());
+        for _ in 0..4 {
+            let mut taken = Taken::default();
+            taken.hold(&room, 10 * UNIT).await;
+            all.push(taken);
+        }
+        let waiting = [room.wait(), room.wait()];
+        let gave = futures::future::join_all(all.iter_mut().map(|taken| gives_way(taken, &room))).await;
+        assert_eq!(gave.iter().filter(|gave| **gave).count(), waiting.len());
+        all.retain(|taken| taken.leaving.is_none());
+        assert!(gives_way(&mut all[0], &room).await, "others leave for who still waits");
+    }
+
+    /// The last of a hundred waited for each of the others for as long as the first did.
+    #[tokio::test]
+    async fn the_more_wait_the_sooner_an_upload_is_judged() {
+        let room = Room::default();
+        let mut all = Vec::new();
+        let mut within = vec![room.within()];
+        for _ in 0..10 {
+            all.extend((0..FIRSTS).map(|_| room.wait()));
+            within.push(room.within());
+        }
+        assert!(within.is_sorted_by(|sooner, later| sooner >= later), "{within:?}");
+        assert_eq!((within[0], within[10]), (WITHIN, AT_LEAST));
+    }
+
     /// How one is judged that brings so much in each tenth of the time, and whose bytes the store takes as long to take.
     fn is_slow(each_time: usize, to_take: Duration) -> bool {
         let (mut pace, mut now) = (Pace::default(), Instant::now());
         for _ in 0..60 {
             pace.waits(now);
             now += WITHIN / 10;
-            if pace.is_slow(now) {
+            if pace.is_slow(WITHIN, now) {
                 return true;
             }
             pace.came(each_time, now);
