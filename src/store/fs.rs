@@ -18,6 +18,7 @@ mod mount;
 mod probe;
 mod publish;
 mod read;
+mod remembered;
 mod turns;
 mod write;
 
@@ -208,7 +209,7 @@ impl Inner {
             self.directories.sync(&to).map_err(failed)?;
             // It may be gone again; then there is nothing to remember.
             if let Some(meta) = found(std::fs::metadata(&to)).map_err(failed)? {
-                self.entries.remember(to, &meta);
+                self.entries.remember(&to, &meta);
             }
         }
         Ok(published)

@@ -1,17 +1,16 @@
 //! Directories: made on the way and put on disk with what is in them.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use super::found;
+use super::remembered::Remembered;
 
-/// How many directories are remembered. Forgetting one costs an fsync.
-const REMEMBERED: usize = 65_536;
+/// How many directories are remembered: what a table of 2^16 places holds, in 2 MiB. Forgetting one costs an fsync.
+const REMEMBERED: usize = 57_344;
 
 /// Remembers which directories are on disk with all their ancestors.
 ///
@@ -19,7 +18,7 @@ const REMEMBERED: usize = 65_536;
 #[derive(Debug)]
 pub(super) struct DurableDirectories {
     root: PathBuf,
-    known: Mutex<HashMap<PathBuf, Made>>,
+    known: Remembered<Made>,
     #[cfg(test)]
     synced: std::sync::atomic::AtomicU64,
 }
@@ -44,7 +43,7 @@ impl DurableDirectories {
     pub(super) fn new(root: PathBuf) -> Self {
         Self {
             root,
-            known: Mutex::default(),
+            known: Remembered::of(REMEMBERED),
             #[cfg(test)]
             synced: std::sync::atomic::AtomicU64::default(),
         }
@@ -67,14 +66,13 @@ impl DurableDirectories {
             open.sync_all()?;
             #[cfg(test)]
             self.synced.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-            let known = current == self.root || self.is_known(current, &made);
-            if known {
+            if current == self.root || self.known.knows(current, &made) {
                 break;
             }
-            fresh.push((current.to_path_buf(), made));
+            fresh.push((current, made));
             directory = current.parent();
         }
-        self.remember(fresh);
+        fresh.into_iter().for_each(|(directory, made)| self.known.remember(directory, made));
         Ok(())
     }
 
@@ -82,7 +80,7 @@ impl DurableDirectories {
     pub(super) fn prepare(&self, path: &Path) -> io::Result<()> {
         let Some(directory) = path.parent() else { return Ok(()) };
         let made = Made::of(&File::open(directory)?)?;
-        if directory == self.root || self.is_known(directory, &made) { Ok(()) } else { self.sync(path) }
+        if directory == self.root || self.known.knows(directory, &made) { Ok(()) } else { self.sync(path) }
     }
 
     /// As [`Self::sync`], for a directory that may have been removed meanwhile.
@@ -96,21 +94,8 @@ impl DurableDirectories {
         if let Some(directory) = directory
             && std::fs::remove_dir(directory).is_ok()
         {
-            self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(directory);
+            self.known.forget(directory);
         }
-    }
-
-    fn is_known(&self, directory: &Path, made: &Made) -> bool {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(directory) == Some(made)
-    }
-
-    fn remember(&self, fresh: Vec<(PathBuf, Made)>) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() + fresh.len() > REMEMBERED {
-            known.clear();
-        }
-        known.extend(fresh);
     }
 }
 
@@ -180,7 +165,7 @@ mod tests {
         std::fs::create_dir(&directory).unwrap();
         directories.sync(&entry).unwrap();
         let first = made();
-        assert!(directories.is_known(&directory, &first));
+        assert!(directories.known.knows(&directory, &first));
         // The clock of a filesystem ticks every few milliseconds.
         let mut again = made();
         while again.inode == first.inode && again.at == first.at && first.at.is_some() {
@@ -189,13 +174,13 @@ mod tests {
             again = made();
         }
         if first.at.is_some() || again.inode != first.inode {
-            assert!(!directories.is_known(&directory, &again), "{first:?}, then {again:?}");
+            assert!(!directories.known.knows(&directory, &again), "{first:?}, then {again:?}");
         }
         directories.sync(&entry).unwrap();
         std::fs::remove_dir(&directory).unwrap();
         std::fs::create_dir(&directory).unwrap();
         directories.sync(&entry).unwrap();
         directories.remove_if_empty(Some(&directory));
-        assert!(directories.known.lock().unwrap().is_empty());
+        assert!(directories.known.is_empty());
     }
 }

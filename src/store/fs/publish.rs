@@ -48,7 +48,7 @@ impl Inner {
         let replaced = replaced();
         // Gone already, unless something failed.
         let _ = std::fs::remove_file(&second);
-        self.entries.remember(to, &replaced.map_err(failed)?);
+        self.entries.remember(&to, &replaced.map_err(failed)?);
         Ok(true)
     }
 
@@ -79,7 +79,7 @@ impl Inner {
         };
         let meta = found(sync()).map_err(|source| StoreError::io("syncing", key, source))?;
         let Some(meta) = meta else { return Ok(false) };
-        self.entries.remember(path, &meta);
+        self.entries.remember(&path, &meta);
         Ok(true)
     }
 }
