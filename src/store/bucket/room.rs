@@ -275,7 +275,7 @@ impl Pace {
     fn is_slow(&mut self, within: Duration, now: Instant) -> bool {
         self.pass(now);
         if self.waited >= within {
-            self.slow = (self.received as f64) < USEFUL as f64 * self.waited.div_duration_f64(WITHIN);
+            self.slow = self.received as u128 * WITHIN.as_millis() < USEFUL as u128 * self.waited.as_millis();
             (self.waited, self.received) = (Duration::ZERO, 0);
         }
         self.slow

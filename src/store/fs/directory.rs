@@ -72,7 +72,9 @@ impl DurableDirectories {
             fresh.push((current, made));
             directory = current.parent();
         }
-        fresh.into_iter().for_each(|(directory, made)| self.known.remember(directory, made));
+        for (directory, made) in fresh {
+            self.known.remember(directory, made);
+        }
         Ok(())
     }
 
