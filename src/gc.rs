@@ -13,9 +13,9 @@ pub mod collect;
 pub mod plan;
 pub mod survey;
 
-pub use collect::{CollectError, collect};
+pub use collect::{CollectError, Collection, collect};
 pub use plan::{Counts, Options, Plan, plan};
 pub use survey::{Survey, survey};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

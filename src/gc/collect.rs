@@ -72,10 +72,9 @@ struct Holding {
 }
 
 impl Holding {
-    async fn take(registry: &Registry, stop: &CancellationToken) -> Result<Self, CollectError> {
-        let nonce = crate::registry::nonce();
+    async fn take(registry: &Registry, nonce: &str, stop: &CancellationToken) -> Result<Self, CollectError> {
         let deadline = Instant::now() + WAIT_FOR_HOLD;
-        while !renew(registry, &nonce).await? {
+        while !renew(registry, nonce).await? {
             if Instant::now() > deadline {
                 return Err(CollectError::Held);
             }
@@ -86,8 +85,8 @@ impl Holding {
             }
         }
         let lost = Arc::new(AtomicBool::new(false));
-        let renewal = tokio::spawn(keep(registry.clone(), nonce.clone(), Arc::clone(&lost)));
-        Ok(Self { registry: registry.clone(), nonce, lost, renewal })
+        let renewal = tokio::spawn(keep(registry.clone(), nonce.to_owned(), Arc::clone(&lost)));
+        Ok(Self { registry: registry.clone(), nonce: nonce.to_owned(), lost, renewal })
     }
 
     /// The hold and the format are still what they were.
@@ -149,13 +148,45 @@ pub async fn collect(
     dry_run: bool,
     stop: &CancellationToken,
 ) -> (Outcome, Result<(), CollectError>) {
-    let mut outcome = Outcome::default();
-    let result = if dry_run {
-        plan_only(registry, options, &mut outcome).await.map(|(_, plan)| outcome.planned(&plan))
-    } else {
-        collect_held(registry, options, &mut outcome, stop).await
-    };
-    (outcome, result)
+    let mut collection = Collection::of(registry, options, dry_run);
+    let result = collection.run(stop).await;
+    (collection.outcome, result)
+}
+
+/// One that may be dropped anywhere while it runs, and run again: it looks at everything anew then, as the next collection
+/// would, under the hold that it had if that has not ended. All that it did counts together, but for the one thing that was
+/// under way: whether that was done nobody knows.
+pub struct Collection<'a> {
+    registry: &'a Registry,
+    options: &'a Options,
+    dry_run: bool,
+    /// The hold's.
+    nonce: String,
+    /// What it did so far.
+    pub outcome: Outcome,
+}
+
+impl<'a> Collection<'a> {
+    /// One that did nothing yet.
+    pub fn of(registry: &'a Registry, options: &'a Options, dry_run: bool) -> Self {
+        Self { registry, options, dry_run, nonce: crate::registry::nonce(), outcome: Outcome::default() }
+    }
+
+    /// Runs to the end, or until it is told to stop.
+    pub async fn run(&mut self, stop: &CancellationToken) -> Result<(), CollectError> {
+        let Self { registry, options, dry_run, nonce, outcome } = self;
+        if *dry_run {
+            let (_, plan) = plan_only(registry, options, outcome).await?;
+            outcome.planned(&plan);
+            return Ok(());
+        }
+        check_clock(registry).await?;
+        let holding = Holding::take(registry, nonce, stop).await?;
+        tracing::info!("the registry is read-only until the collection ends");
+        let result = run(registry, options, outcome, &holding, stop).await;
+        let given_back = holding.give_back().await;
+        result.and(given_back)
+    }
 }
 
 impl Outcome {
@@ -202,20 +233,6 @@ async fn look(registry: &Registry, options: &Options, outcome: &mut Outcome) -> 
     outcome.scanned(&survey);
     let plan = plan(&survey, options, registry.clock().now_millis());
     Ok((survey, plan))
-}
-
-async fn collect_held(
-    registry: &Registry,
-    options: &Options,
-    outcome: &mut Outcome,
-    stop: &CancellationToken,
-) -> Result<(), CollectError> {
-    check_clock(registry).await?;
-    let holding = Holding::take(registry, stop).await?;
-    tracing::info!("the registry is read-only until the collection ends");
-    let result = run(registry, options, outcome, &holding, stop).await;
-    let given_back = holding.give_back().await;
-    result.and(given_back)
 }
 
 async fn run(

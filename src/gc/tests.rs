@@ -27,7 +27,7 @@ async fn run(registry: &Registry, options: Options, dry_run: bool) -> Outcome {
 }
 
 /// Waits until every record is settled: what is in flight counts as needed.
-async fn settled(registry: &Registry) {
+pub(crate) async fn settled(registry: &Registry) {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
     let identity = registry.identity().identity.clone();
     while !journal::read(registry.store(), &identity, None, registry.clock().now_millis())

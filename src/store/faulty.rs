@@ -21,6 +21,7 @@ type Judge = Arc<dyn Fn(Operation, &Key) -> bool + Send + Sync>;
 pub struct FaultyStore {
     inner: Store,
     judge: Judge,
+    hangs: Judge,
     ahead: Arc<AtomicU64>,
     longest: Arc<AtomicU64>,
 }
@@ -34,7 +35,16 @@ impl std::fmt::Debug for FaultyStore {
 impl FaultyStore {
     /// Asks `judge` before each operation, and fails where that says `false`.
     pub fn new(inner: Store, judge: impl Fn(Operation, &Key) -> bool + Send + Sync + 'static) -> Self {
-        Self { inner, judge: Arc::new(judge), ahead: Arc::default(), longest: Arc::default() }
+        let hangs = Arc::new(|_: Operation, _: &Key| false);
+        Self { inner, judge: Arc::new(judge), hangs, ahead: Arc::default(), longest: Arc::default() }
+    }
+
+    /// Never answers, and does nothing, where `hangs` says so. Asked after the judge, of all but pages of listings and
+    /// what is done to temporaries.
+    #[must_use]
+    pub fn hanging(mut self, hangs: impl Fn(Operation, &Key) -> bool + Send + Sync + 'static) -> Self {
+        self.hangs = Arc::new(hangs);
+        self
     }
 
     /// Puts the store's own clock ahead of what it was.
@@ -48,7 +58,11 @@ impl FaultyStore {
     }
 
     fn ask<'a, T: Send + 'a>(&'a self, operation: Operation, key: &Key, answer: Answer<'a, T>) -> Answer<'a, T> {
-        if (self.judge)(operation, key) { answer } else { Box::pin(std::future::ready(Err(failure(key)))) }
+        match (self.judge)(operation, key) {
+            false => Box::pin(std::future::ready(Err(failure(key)))),
+            true if (self.hangs)(operation, key) => Box::pin(std::future::pending()),
+            true => answer,
+        }
     }
 }
 
