@@ -10,13 +10,14 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use self::apart::Apart;
+use self::apart::{Apart, Turn};
+use super::sole::Seen;
 use super::store::{OpenError, StoreArgs};
 use crate::admin::runs::{RUN_VARIABLE, SUMMARY_LIMIT};
 use crate::admin::{CollectionCounts, CollectionSummary};
 use crate::clock::System;
 use crate::gc::collect::Outcome;
-use crate::gc::{CollectError, Counts, Options, collect};
+use crate::gc::{CollectError, Collection, Counts, Options};
 use crate::registry::runs::{KEPT, is_run_name};
 use crate::registry::{Registry, RegistryError, layout};
 use crate::server::fault::chain;
@@ -95,6 +96,11 @@ pub enum Error {
         "another process took the lease of the only writer of {0}, or may have it by now; nothing more was touched: end that process, or see to it that the bucket answers, and run the collection again"
     )]
     Lost(String),
+    /// Told to stop while it paused.
+    #[error(
+        "stopped while the collection paused, since whether another process holds the lease of the only writer of {0} could not be seen; nothing more was touched, and pushes are taken again in two minutes at most: see to it that the bucket answers, and run the collection again"
+    )]
+    Paused(String),
     /// Signals, summary or standard output.
     #[error("{what} failed")]
     Io {
@@ -110,23 +116,25 @@ pub async fn run(args: Args) -> Result<(), Error> {
     let stop = CancellationToken::new();
     stop_on_signals(stop.clone()).map_err(|source| Error::Io { what: "catching signals", source })?;
     let started = Timestamp::now();
-    let (opened, outcome, result) = match open(&args).await {
-        Ok(opened) => {
-            let (outcome, result) = opened.collect(&args, &stop).await;
-            (Some(opened), outcome, result)
-        }
-        Err(error) => (None, Outcome::default(), Err(error)),
+    let ended = |outcome: &Outcome, result: Result<(), Error>| {
+        let message = result.as_ref().err().map(|error| chain(error)).or_else(|| outcome.errors.first().cloned());
+        let summary = summary(outcome, &args, started, result.is_ok(), message);
+        let written = write_summary(&args, &summary);
+        (summary, written.and(result))
     };
-    let message = result.as_ref().err().map(|error| chain(error)).or_else(|| outcome.errors.first().cloned());
-    let summary = summary(&outcome, &args, started, result.is_ok(), message);
-    let written = write_summary(&args, &summary);
-    if let Some(opened) = opened {
-        if let (Some(run), false) = (&args.run, matches!(result, Err(Error::Lost(_)))) {
-            keep(&opened.registry, run, &summary).await;
+    let (summary, result) = match open(&args).await {
+        Ok(opened) => {
+            let mut turn = opened.apart.turn();
+            let (outcome, result) = opened.collect(&options(&args), args.dry_run, &stop, &mut turn).await;
+            let (summary, result) = ended(&outcome, result);
+            if let Some(run) = &args.run {
+                opened.keep(run, &summary, &mut turn).await;
+            }
+            opened.apart.end().await;
+            (summary, result)
         }
-        opened.apart.end().await;
-    }
-    written?;
+        Err(error) => ended(&Outcome::default(), Err(error)),
+    };
     result?;
     print(&summary).map_err(|source| Error::Io { what: "printing", source })
 }
@@ -159,19 +167,84 @@ async fn open(args: &Args) -> Result<Open, Error> {
 }
 
 impl Open {
-    /// Collects until that is done, or it is another's turn to write.
-    async fn collect(&self, args: &Args, stop: &CancellationToken) -> (Outcome, Result<(), Error>) {
-        let options = options(args);
-        let mut collection = std::pin::pin!(collect(&self.registry, &options, args.dry_run, stop));
-        let (outcome, result) = tokio::select! {
-            done = &mut collection => done,
-            () = self.apart.lost() => {
-                stop.cancel();
-                let (outcome, result) = collection.await;
-                return (outcome, result.map_err(|_| Error::Lost(self.name.clone())));
+    /// Collects until that is done, or it is another's turn to write. While it is not known whose turn it is, it pauses.
+    async fn collect(
+        &self,
+        options: &Options,
+        dry_run: bool,
+        stop: &CancellationToken,
+        turn: &mut Turn<'_>,
+    ) -> (Outcome, Result<(), Error>) {
+        let mut collection = Collection::of(&self.registry, options, dry_run);
+        let result = loop {
+            if let Some(result) = self.run(collection.run(stop), stop, turn).await {
+                break result;
+            }
+            if let Err(error) = self.pause(stop, turn).await {
+                break Err(error);
             }
         };
-        (outcome, result.map_err(Error::from))
+        (collection.outcome, result)
+    }
+
+    /// None where it is to pause. Then it is dropped, not left as it is: it may hold a lock in the store's client that a look
+    /// at the lease needs (that of credentials being renewed), and would send once more, when it goes on, what it had begun
+    /// to send. So its hold is not renewed either, and the registry is not read-only for as long as a pause lasts.
+    async fn run(
+        &self,
+        collection: impl Future<Output = Result<(), CollectError>>,
+        stop: &CancellationToken,
+        turn: &mut Turn<'_>,
+    ) -> Option<Result<(), Error>> {
+        let mut collection = std::pin::pin!(collection);
+        if let Some(result) = turn.while_ours(collection.as_mut()).await {
+            return Some(result.map_err(Error::from));
+        }
+        if turn.seen == Seen::Blind {
+            return None;
+        }
+        stop.cancel();
+        match tokio::time::timeout(turn.to_end, collection).await {
+            Ok(Ok(())) => Some(Ok(())),
+            Ok(Err(_)) | Err(_) => Some(Err(Error::Lost(self.name.clone()))),
+        }
+    }
+
+    /// Waits until it is seen again that nobody else has the lease.
+    async fn pause(&self, stop: &CancellationToken, turn: &mut Turn<'_>) -> Result<(), Error> {
+        tracing::warn!(
+            store = %self.name,
+            cause = turn.cause(),
+            "the collection pauses: whether another process holds the lease of the only writer cannot be seen"
+        );
+        while turn.seen == Seen::Blind {
+            tokio::select! {
+                () = stop.cancelled() => return Err(Error::Paused(self.name.clone())),
+                _ = turn.next() => {}
+            }
+        }
+        if turn.seen == Seen::Anothers {
+            return Err(Error::Lost(self.name.clone()));
+        }
+        tracing::warn!(store = %self.name, "the collection goes on: nobody else holds the lease of the only writer");
+        Ok(())
+    }
+
+    /// What was done is done, whether it can be kept or not.
+    async fn keep(&self, run: &str, summary: &CollectionSummary, turn: &mut Turn<'_>) {
+        let kept = std::pin::pin!(async {
+            self.registry.keep_run(run, crate::registry::register::to_json(summary)).await?;
+            self.registry.forget_runs(KEPT).await
+        });
+        match turn.while_ours(kept).await {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => {
+                tracing::warn!(error = chain(&error), run, "the summary could not be kept in the store");
+            }
+            None => {
+                tracing::warn!(run, "the summary was not kept in the store: it may be another's turn to write there");
+            }
+        }
     }
 }
 
@@ -241,17 +314,6 @@ fn write_summary(args: &Args, summary: &CollectionSummary) -> Result<(), Error> 
     std::fs::write(path, text).map_err(|source| Error::Io { what: "writing the summary", source })
 }
 
-/// What was done is done, whether it can be kept or not.
-async fn keep(registry: &Registry, run: &str, summary: &CollectionSummary) {
-    let kept = async {
-        registry.keep_run(run, crate::registry::register::to_json(summary)).await?;
-        registry.forget_runs(KEPT).await
-    };
-    if let Err(error) = kept.await {
-        tracing::warn!(error = chain(&error), run, "the summary could not be kept in the store");
-    }
-}
-
 fn to_text(summary: &CollectionSummary) -> String {
     String::from_utf8_lossy(&crate::registry::register::to_json(summary)).into_owned()
 }
@@ -272,3 +334,6 @@ fn print(summary: &CollectionSummary) -> std::io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

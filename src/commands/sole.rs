@@ -6,12 +6,15 @@
 //!
 //! The lease that the store has lasts longer than its holder takes it to: he counts from before the write that renewed it,
 //! and gives up a renewal and a margin sooner, also while the store does not answer.
+//!
+//! Who may share the store, as he sees it, looks out for such a lease ([`LookOut`]) and leaves writing to its holder; so
+//! he does while he cannot look, and sooner than a holder who gave notice begins to write.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::registry::{RegistryError, layout, nonce, register::to_json, versions};
 use crate::server::documents;
@@ -33,6 +36,12 @@ struct Times {
     notice: Duration,
     /// How long an earlier replica's lease is waited for.
     patience: Duration,
+    /// How often who may share the store looks whether another thinks otherwise.
+    looks: Duration,
+    /// How long after the beginning of the last look that found no such lease he writes.
+    blind_after: Duration,
+    /// How long who finds one has to end what he began: no more than is left of the notice then.
+    to_end: Duration,
 }
 
 const TIMES: Times = Times {
@@ -42,17 +51,13 @@ const TIMES: Times = Times {
     pause: Duration::from_secs(2),
     notice: Duration::from_secs(15),
     patience: Duration::from_secs(150),
+    looks: documents::POLL,
+    blind_after: Duration::from_secs(10),
+    to_end: Duration::from_secs(3),
 };
 
 /// How long giving back the lease may take.
 const GIVE_BACK: Duration = Duration::from_secs(5);
-
-/// How often a replica that may share its store looks whether another thinks otherwise.
-pub const LOOKS: Duration = documents::POLL;
-
-/// How long after the beginning of the last look that succeeded such a replica writes: with the time that it takes to end
-/// what it began, less than the notice of whoever takes the lease.
-pub const BLIND_AFTER: Duration = Duration::from_secs(10);
 
 /// After a gap of this length the newest version is looked for anew: those that come next may be gone.
 const ANEW_AFTER: Duration = Duration::from_hours(1);
@@ -76,11 +81,11 @@ pub struct Sole {
     /// Just before the last write that gave it the lease; none where it never had it, or gave it back.
     since: Mutex<Option<Instant>>,
     /// The newest version that is known, and when it was looked for.
-    seen: tokio::sync::Mutex<Option<Seen>>,
+    known: tokio::sync::Mutex<Option<Known>>,
 }
 
 #[derive(Debug)]
-struct Seen {
+struct Known {
     number: u64,
     lease: Option<Lease>,
     at: Instant,
@@ -89,7 +94,7 @@ struct Seen {
 impl Sole {
     /// Of this process.
     pub fn new(store: Store) -> Self {
-        Self { store, nonce: nonce(), times: TIMES, since: Mutex::default(), seen: tokio::sync::Mutex::default() }
+        Self { store, nonce: nonce(), times: TIMES, since: Mutex::default(), known: tokio::sync::Mutex::default() }
     }
 
     /// Takes the lease; waits for an earlier one to end. False where another replica keeps it. Where others may share the
@@ -173,39 +178,34 @@ impl Sole {
     /// Whether another replica has the lease, and so thinks that it alone may write; for those that think otherwise. One
     /// look by name, mostly: versions are dense.
     pub async fn is_anothers(&self) -> Result<bool, RegistryError> {
-        let mut seen = self.seen.lock().await;
+        let mut newest = self.known.lock().await;
         let began = Instant::now();
-        let known = seen.as_ref().filter(|seen| seen.at.elapsed() < ANEW_AFTER);
+        let known = newest.as_ref().filter(|known| known.at.elapsed() < ANEW_AFTER);
         let (mut number, mut lease) = match known {
-            Some(seen) => (seen.number, seen.lease.clone()),
+            Some(known) => (known.number, known.lease.clone()),
             None => self.newest().await?.map_or((0, None), |(number, lease)| (number, Some(lease))),
         };
         while let Some(value) = self.store.read(&layout::sole().join(versions::name(number + 1))).await? {
             (number, lease) = (number + 1, Some(parse(&value)?));
         }
         let others = lease.clone().filter(|lease| lease.nonce != self.nonce && lease.until > 0);
-        *seen = Some(Seen { number, lease, at: began });
+        *newest = Some(Known { number, lease, at: began });
         match others {
             None => Ok(false),
             Some(lease) => Ok(lease.until > millis(self.store.now().await?)),
         }
     }
 
-    /// For who may share the store and writes there for a while: returns when another has the lease, or when that could not
-    /// be seen for so long that another may have it by now.
-    pub async fn met(&self) {
-        let mut looked = Instant::now();
-        loop {
-            let (began, until) = (Instant::now(), looked + BLIND_AFTER);
-            match tokio::time::timeout_at(until, self.is_anothers()).await {
-                Ok(Ok(false)) => looked = began,
-                Ok(Err(error)) if Instant::now() < until => {
-                    tracing::warn!(error = %chain(&error), "whether another has the lease of the only replica was not seen");
-                }
-                Ok(Ok(true) | Err(_)) | Err(_) => return,
-            }
-            tokio::time::sleep(LOOKS).await;
-        }
+    /// Looks out from now on, by who looked last, and saw no other's lease, at `looked`.
+    pub fn look_out(&self, looked: Instant) -> LookOut<'_> {
+        let mut ticks = tokio::time::interval(self.times.looks);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        LookOut { sole: self, ticks, looked: Some(looked), cause: None }
+    }
+
+    /// How long who finds another's lease, or has lost his own, has to end what he began.
+    pub fn to_end(&self) -> Duration {
+        self.times.to_end
     }
 
     async fn renew(&self) -> Result<bool, RegistryError> {
@@ -240,6 +240,67 @@ impl Sole {
     }
 }
 
+/// What is seen of another's lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// Nobody else has it.
+    Free,
+    /// Another has it, and so thinks that it alone may write.
+    Anothers,
+    /// That was not seen for so long that another may have it by now.
+    Blind,
+}
+
+/// Looks out for another's lease, for who may share the store and writes there for a while.
+#[derive(Debug)]
+pub struct LookOut<'a> {
+    sole: &'a Sole,
+    ticks: Interval,
+    /// When the last look that succeeded began; none while blind.
+    looked: Option<Instant>,
+    /// Why the last look that failed did.
+    cause: Option<String>,
+}
+
+impl LookOut<'_> {
+    /// What the next look sees. One that fails is followed by others, until what was seen before it is too old: that is
+    /// said as soon as it is, whatever the store does meanwhile.
+    pub async fn next(&mut self) -> Seen {
+        let Times { blind_after, .. } = self.sole.times;
+        // Who is blind gives each look half of that time, so that what it sees is good for the other half.
+        let until = self.looked.map_or_else(|| Instant::now() + blind_after / 2, |looked| looked + blind_after);
+        match tokio::time::timeout_at(until, self.look()).await {
+            // A process may have stood still since.
+            Ok((began, anothers)) if began.elapsed() < blind_after => {
+                self.looked = Some(began);
+                if anothers { Seen::Anothers } else { Seen::Free }
+            }
+            Ok(_) | Err(_) => {
+                self.looked = None;
+                Seen::Blind
+            }
+        }
+    }
+
+    /// When a look that succeeded began, and whether another has the lease.
+    async fn look(&mut self) -> (Instant, bool) {
+        self.cause = None;
+        loop {
+            self.ticks.tick().await;
+            let began = Instant::now();
+            match self.sole.is_anothers().await {
+                Ok(anothers) => return (began, anothers),
+                Err(error) => self.cause = Some(chain(&error)),
+            }
+        }
+    }
+
+    /// Why nothing was seen.
+    pub fn cause(&self) -> &str {
+        self.cause.as_deref().unwrap_or("the store did not answer")
+    }
+}
+
 fn parse(value: &[u8]) -> Result<Lease, RegistryError> {
     serde_json::from_slice(value)
         .map_err(|error| RegistryError::Corrupt { key: layout::sole().to_string(), why: error.to_string() })
@@ -250,9 +311,26 @@ fn millis(time: SystemTime) -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// In milliseconds what takes seconds.
+#[cfg(test)]
+pub(super) fn quick(store: &Store) -> Sole {
+    let times = Times {
+        lease: Duration::from_mins(2),
+        renewal: Duration::from_millis(20),
+        margin: Duration::from_millis(20),
+        pause: Duration::from_millis(50),
+        notice: Duration::from_millis(50),
+        patience: Duration::from_millis(200),
+        looks: Duration::from_millis(10),
+        blind_after: Duration::from_millis(200),
+        to_end: Duration::from_millis(60),
+    };
+    Sole { times, ..Sole::new(store.clone()) }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     use std::sync::{Arc, Barrier};
 
     use futures::FutureExt as _;
@@ -262,22 +340,10 @@ mod tests {
     use crate::store::faulty::{FaultyStore, Operation};
     use crate::store::memory::MemoryStore;
 
-    fn sole(store: &Store) -> Sole {
-        let times = Times {
-            lease: Duration::from_mins(2),
-            renewal: Duration::from_millis(20),
-            margin: Duration::from_millis(20),
-            pause: Duration::from_millis(50),
-            notice: Duration::from_millis(50),
-            patience: Duration::from_millis(200),
-        };
-        Sole { times, ..Sole::new(store.clone()) }
-    }
-
     #[tokio::test]
     async fn of_two_replicas_one_serves_until_it_gives_back() {
         let store: Store = Arc::new(MemoryStore::default());
-        let (first, second) = (sole(&store), sole(&store));
+        let (first, second) = (quick(&store), quick(&store));
         assert!(first.take(false).await.unwrap());
         assert!(!second.take(false).await.unwrap());
         assert!(first.renew().await.unwrap());
@@ -293,7 +359,7 @@ mod tests {
     #[tokio::test]
     async fn who_ends_while_taking_the_lease_gives_it_back() {
         let store: Store = Arc::new(MemoryStore::default());
-        let (first, second) = (sole(&store), sole(&store));
+        let (first, second) = (quick(&store), quick(&store));
         let put = tokio::time::timeout(first.times.pause / 2, first.take(false)).await;
         assert!(put.is_err() && !second.is_free().await.unwrap(), "it has put the lease, and waits");
         first.end().await;
@@ -321,7 +387,7 @@ mod tests {
     async fn of_two_that_begin_at_once_one_serves() {
         let store = careless();
         let take = || {
-            let sole = sole(&store);
+            let sole = quick(&store);
             tokio::spawn(async move { sole.take(false).await.unwrap() })
         };
         let (first, second) = (take(), take());
@@ -333,7 +399,7 @@ mod tests {
     async fn a_holder_whose_store_does_not_answer_gives_up_before_its_lease_ends() {
         let store: Store = Arc::new(MemoryStore::default());
         for fails in [false, true] {
-            let mut sole = sole(&store);
+            let mut sole = quick(&store);
             sole.times.lease = Duration::from_millis(300);
             sole.note(Some(Instant::now()));
             let hangs = || async move {
@@ -351,7 +417,7 @@ mod tests {
     #[tokio::test]
     async fn who_may_share_sees_the_lease_of_who_may_not_until_it_ends_or_is_given_back() {
         let store: Store = Arc::new(MemoryStore::default());
-        let (watcher, holder) = (sole(&store), sole(&store));
+        let (watcher, holder) = (quick(&store), quick(&store));
         assert!(!watcher.is_anothers().await.unwrap());
         assert!(holder.take(true).await.unwrap());
         assert!(watcher.is_anothers().await.unwrap());
@@ -360,7 +426,7 @@ mod tests {
         assert!(watcher.is_anothers().await.unwrap());
         holder.give_back().await.unwrap();
         assert!(!watcher.is_anothers().await.unwrap());
-        let mut short = sole(&store);
+        let mut short = quick(&store);
         short.times.lease = Duration::from_millis(100);
         assert!(short.take(false).await.unwrap());
         let ends = Instant::now() + Duration::from_secs(10);
@@ -370,23 +436,59 @@ mod tests {
         }
     }
 
-    /// For a collector, which writes what a replica may be about to write over.
+    #[test]
+    fn who_may_share_has_ended_before_who_gave_notice_writes() {
+        assert!(TIMES.looks < TIMES.blind_after / 2, "the blind look too");
+        assert!(TIMES.blind_after + TIMES.to_end < TIMES.notice);
+        assert!(TIMES.to_end < TIMES.margin, "and who had the lease before another can have it");
+    }
+
+    /// A store whose looks at the lease fail, or are never answered, while the test says so.
+    fn fickle(fails: &Arc<AtomicBool>, hangs: &Arc<AtomicBool>) -> Store {
+        let is_lease = |key: &Key| key.as_str().starts_with(layout::sole().as_str());
+        let (fails, hangs) = (Arc::clone(fails), Arc::clone(hangs));
+        let store = FaultyStore::new(Arc::new(MemoryStore::default()), move |_, key| {
+            !(is_lease(key) && fails.load(Ordering::SeqCst))
+        });
+        Arc::new(store.hanging(move |_, key| is_lease(key) && hangs.load(Ordering::SeqCst)))
+    }
+
     #[tokio::test]
     async fn who_may_share_is_told_when_another_takes_the_lease_or_may_have_it() {
-        let store: Store = Arc::new(MemoryStore::default());
-        let (watcher, holder) = (sole(&store), sole(&store));
-        let mut met = std::pin::pin!(watcher.met());
-        assert!(met.as_mut().now_or_never().is_none(), "nobody has it");
+        let (fails, hangs) = (Arc::new(AtomicBool::default()), Arc::new(AtomicBool::default()));
+        let store = fickle(&fails, &hangs);
+        let (watcher, holder) = (quick(&store), quick(&store));
+        let mut out = watcher.look_out(Instant::now());
+        assert_eq!(out.next().await, Seen::Free, "nobody has it");
         assert!(holder.take(true).await.unwrap());
-        let taken = Instant::now();
-        met.await;
-        assert!(taken.elapsed() + LOOKS < TIMES.notice, "no time to end what was begun: {:?}", taken.elapsed());
+        assert_eq!(out.next().await, Seen::Anothers);
+        assert_eq!(out.next().await, Seen::Anothers, "it has it still");
+        holder.give_back().await.unwrap();
+        assert_eq!(out.next().await, Seen::Free);
+        for fault in [&fails, &hangs] {
+            let looked = out.looked.unwrap();
+            fault.store(true, Ordering::SeqCst);
+            assert_eq!(out.next().await, Seen::Blind, "{}", out.cause());
+            assert!(looked.elapsed() >= watcher.times.blind_after, "one failure is none yet: {:?}", looked.elapsed());
+            assert_eq!(out.next().await, Seen::Blind, "it is still so");
+            assert_eq!(out.cause().contains("told to"), fails.load(Ordering::SeqCst), "{}", out.cause());
+            fault.store(false, Ordering::SeqCst);
+            assert_eq!(out.next().await, Seen::Free, "it can be seen again");
+        }
+        hangs.store(true, Ordering::SeqCst);
+        assert_eq!(out.next().await, Seen::Blind);
+        hangs.store(false, Ordering::SeqCst);
+        assert!(holder.take(true).await.unwrap());
+        assert_eq!(out.next().await, Seen::Anothers, "from then on");
+    }
 
-        let fails: Store = Arc::new(FaultyStore::new(Arc::new(MemoryStore::default()), |_, _| false));
-        let began = Instant::now();
-        sole(&fails).met().await;
-        let blind = began.elapsed();
-        assert!(BLIND_AFTER <= blind && blind < TIMES.notice, "{blind:?}");
+    #[tokio::test]
+    async fn who_looked_long_ago_is_blind_until_he_has_looked_again() {
+        let store: Store = fickle(&Arc::default(), &Arc::new(AtomicBool::new(true)));
+        let watcher = quick(&store);
+        let mut out = watcher.look_out(Instant::now() - watcher.times.blind_after);
+        assert_eq!(out.next().await, Seen::Blind);
+        assert!(out.looked.is_none());
     }
 
     #[tokio::test]
@@ -399,7 +501,7 @@ mod tests {
             true
         };
         let store: Store = Arc::new(FaultyStore::new(memory, judge));
-        let watcher = sole(&store);
+        let watcher = quick(&store);
         watcher.is_anothers().await.unwrap();
         asked.store(0, Ordering::SeqCst);
         watcher.is_anothers().await.unwrap();
@@ -410,13 +512,13 @@ mod tests {
     #[tokio::test]
     async fn who_never_had_the_lease_asks_nobody_at_its_end() {
         let store: Store = Arc::new(FaultyStore::new(Arc::new(MemoryStore::default()), |_, _| false));
-        sole(&store).give_back().await.unwrap();
+        quick(&store).give_back().await.unwrap();
     }
 
     #[tokio::test]
     async fn a_lease_that_was_not_renewed_ends() {
         let store: Store = Arc::new(MemoryStore::default());
-        let (mut first, second) = (sole(&store), sole(&store));
+        let (mut first, second) = (quick(&store), quick(&store));
         first.times.lease = Duration::from_millis(100);
         assert!(first.take(false).await.unwrap());
         assert!(second.take(false).await.unwrap());

@@ -12,7 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::program::{Program, eventually, free_port, regatta};
-use crate::stores_support::{Fault, S3Server, client};
+use crate::stores_support::{Fault, Proxy, S3Server, client};
 
 const PASSWORD: &str = "of-the-administrator";
 
@@ -216,6 +216,81 @@ async fn nothing_is_collected_beside_a_replica_that_must_be_alone() {
     let registry = Served::start(&by_proxy).await;
     assert_eq!(registry.get(b"content").await.status(), StatusCode::NOT_FOUND);
     registry.end().await;
+}
+
+/// A collection of a bucket that any number may write to, which answers nothing any more from the first deletion of bytes on.
+struct Paused {
+    files: Files,
+    proxy: Proxy,
+    program: Program,
+    _server: S3Server,
+}
+
+impl Paused {
+    async fn begin() -> Self {
+        let server = S3Server::start().await;
+        let proxy = server.proxy().await;
+        let files = Files::new(&proxy.url);
+        let registry = Served::start(&files).await;
+        assert_eq!(registry.push(b"content").await.status(), StatusCode::CREATED);
+        registry.end().await;
+        let mut silent = false;
+        proxy.plan(move |head| {
+            // Not those of the probe.
+            silent |= head.method == http::Method::DELETE && head.target.contains("/docker/registry/v2/blobs/");
+            if silent { Fault::Hang } else { Fault::None }
+        });
+        let mut command = command("gc", &files.path("store.yaml"));
+        command.args(["--grace-period", "0s", "--undelete-window", "0s", "--run", "paused", "--summary"]);
+        let program = Program::spawn(command.arg(files.path("summary.json")));
+        let line = program.line("it pauses", |line| says(line, "the collection pauses")).await;
+        assert_eq!(line["cause"], "the store did not answer", "{line}");
+        Self { files, proxy, program, _server: server }
+    }
+
+    /// How often it changed something, or tried to, from the first deletion on; the bucket answers again.
+    fn changes(&self) -> usize {
+        let seen = self.proxy.calm();
+        seen.iter().filter(|(head, fault)| *fault == Fault::Hang && !head.method.is_safe()).count()
+    }
+
+    fn summary(&self) -> Value {
+        serde_json::from_slice(&fs::read(self.files.path("summary.json")).unwrap()).unwrap()
+    }
+}
+
+fn says(line: &Value, text: &str) -> bool {
+    line["message"].as_str().is_some_and(|message| message.contains(text))
+}
+
+/// It ended with an error, and a Job with it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collection_pauses_while_the_bucket_does_not_answer_and_goes_on_then() {
+    let mut paused = Paused::begin().await;
+    assert_eq!(paused.changes(), 1);
+    assert!(paused.program.end().await.success(), "{}", paused.program.text());
+    let log = paused.program.log();
+    let said = |text| log.iter().filter(|line| says(line, text)).count();
+    assert_eq!((said("the collection pauses"), said("the collection goes on")), (1, 1), "{log:?}");
+    let summary = paused.summary();
+    assert_eq!((&summary["purged"]["links"], &summary["purged"]["blobs"]), (&1.into(), &1.into()), "{summary}");
+    let again = String::from_utf8(collect(&paused.files).stdout).unwrap();
+    assert!(again.contains("scanned: 0 manifests, 0 links, 0 blobs"), "{again}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collection_that_pauses_is_stopped_by_a_signal_and_writes_nothing() {
+    let mut paused = Paused::begin().await;
+    paused.program.signal("TERM");
+    assert!(!paused.program.end().await.success());
+    assert_eq!(paused.changes(), 1, "neither its hold nor its summary");
+    let summary = paused.summary();
+    assert_eq!(summary["succeeded"], false);
+    let message = summary["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("stopped while the collection paused") && message.contains("bucket images"),
+        "{message}"
+    );
 }
 
 #[tokio::test]

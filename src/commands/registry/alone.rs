@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 
-use crate::commands::sole::{BLIND_AFTER, LOOKS, Sole};
+use crate::commands::sole::{Seen, Sole};
 use crate::commands::store::Opened;
 use crate::server::Server;
 use crate::server::fault::chain;
@@ -42,7 +42,7 @@ pub async fn stays_alone(opened: &Opened, sole: &Sole, server: &Server) -> Strin
     }
 }
 
-/// Looks with each poll whether another replica holds the lease of an only one: what a bucket does is found out by each
+/// Looks out whether another replica holds the lease of an only one: what a bucket does is found out by each
 /// replica for itself, and by way of a proxy it may do less. While another has the lease nothing is written here; nor while
 /// that cannot be seen. Where such a lease is met the bucket is tried out once more; returns when it may have one replica
 /// only.
@@ -50,37 +50,26 @@ async fn another_is_alone(opened: &Opened, sole: &Sole, server: &Server) {
     if !opened.is_bucket() {
         return std::future::pending().await;
     }
-    let mut ticks = tokio::time::interval(LOOKS);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut looked, mut told) = (Instant::now(), false);
+    let (mut look_out, mut told) = (sole.look_out(Instant::now()), false);
     loop {
-        ticks.tick().await;
-        let began = Instant::now();
-        let until = looked + BLIND_AFTER;
-        let met = match tokio::time::timeout_at(until.max(began + LOOKS), sole.is_anothers()).await {
-            Ok(Ok(met)) => {
-                looked = began;
-                told &= met;
-                met
-            }
+        let seen = look_out.next().await;
+        server.leave_writing_to_another(seen != Seen::Free);
+        match seen {
+            Seen::Free => told = false,
             // That the store fails is said elsewhere.
-            Ok(Err(_)) if Instant::now() < until => continue,
-            Ok(Err(_)) | Err(_) => {
-                server.leave_writing_to_another(true);
-                continue;
-            }
-        };
-        server.leave_writing_to_another(met);
-        if met && !told {
-            told = true;
-            tracing::error!(
-                store = %opened.name,
-                "another replica found that this store may have one replica only, and holds the lease: nothing is written \
-                 here until that ends; do all replicas reach the bucket in the same way?"
-            );
-            opened.probe().await;
-            if opened.alone().is_some() {
-                return;
+            Seen::Blind => {}
+            Seen::Anothers if told => {}
+            Seen::Anothers => {
+                told = true;
+                tracing::error!(
+                    store = %opened.name,
+                    "another replica found that this store may have one replica only, and holds the lease: nothing is \
+                     written here until that ends; do all replicas reach the bucket in the same way?"
+                );
+                opened.probe().await;
+                if opened.alone().is_some() {
+                    return;
+                }
             }
         }
     }
