@@ -143,6 +143,7 @@ fn redirect(digest: &Digest, url: &str) -> Response {
 fn describe(call: &Call, response: &mut Response, name: &RepositoryName, digest: &Digest) {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(caching(call, name, true)));
     name_content(response, digest);

@@ -19,6 +19,9 @@ const MOST_TAGS: usize = 100;
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 const TAG: HeaderName = HeaderName::from_static("oci-tag");
 
+/// What a browser may do with what it shows: nothing.
+const NOTHING_RUNS: &str = "default-src 'none'; sandbox";
+
 /// `/v2/<name>/manifests/<reference>`
 pub async fn handle(call: Call, name: RepositoryName, reference: Reference, body: Body) -> Result<Response, Fault> {
     match call.parts.method {
@@ -33,6 +36,7 @@ pub async fn handle(call: Call, name: RepositoryName, reference: Reference, body
         }
         Method::PUT => {
             call.authorize(Permission::Push, &name)?;
+            require_unconditional(&call)?;
             let tags = tags(&call, &reference)?;
             let held = call.server.inner.room.read(content_length(&call.parts.headers), body).await?;
             let turn = call.server.inner.room.turn(&held).await?;
@@ -69,7 +73,21 @@ fn describe(call: &Call, response: &mut Response, name: &RepositoryName, stored:
         headers.insert(header::CONTENT_LENGTH, stored.size.into());
     }
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(caching(call, name, by_digest)));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // Its type is what whoever pushed it says, and this is where people's passwords go.
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(NOTHING_RUNS));
     name_content(response, &stored.digest);
+}
+
+/// Preconditions of writes (RFC 9110, section 13.1) are not evaluated, so that a request that has one is refused: it would
+/// be done whether or not it held.
+fn require_unconditional(call: &Call) -> Result<(), Fault> {
+    const PRECONDITIONS: [HeaderName; 3] = [header::IF_MATCH, header::IF_NONE_MATCH, header::IF_UNMODIFIED_SINCE];
+    let Some(given) = PRECONDITIONS.into_iter().find(|name| call.parts.headers.contains_key(name)) else {
+        return Ok(());
+    };
+    let message = format!("a manifest is not put or deleted under a condition: send the request without `{given}`");
+    Err(Fault::new(StatusCode::BAD_REQUEST, ErrorCode::Unsupported, message))
 }
 
 /// The tags of `?tag=a&tag=b`, where a manifest is put by digest; with a tag they would be ignored in silence.
@@ -129,6 +147,7 @@ async fn put(
 
 async fn delete(call: &Call, name: &RepositoryName, reference: &Reference) -> Result<Response, Fault> {
     call.authorize(Permission::Delete, name)?;
+    require_unconditional(call)?;
     let (registry, author) = (call.server.registry(), call.author());
     match reference {
         Reference::Tag(tag) => registry.delete_tag(name, tag, &author).await?,

@@ -98,6 +98,9 @@ fn other_kinds(run: &mut Run<'_>) {
     let unheard =
         json!({ "mediaType": "application/vnd.example.unheard+json", "layers": [described("example/x", "a layer")] });
     run.content("unheard", unheard.to_string());
+    let page =
+        json!({ "mediaType": "text/html", "annotations": { "page": "<script>alert(document.domain)</script>" } });
+    run.content("page", page.to_string());
 }
 
 fn referrers(run: &mut Run<'_>, plain: &str) {

@@ -45,7 +45,8 @@ fn put_and_pulled() -> Vec<Row> {
             .header("content-length", "{odd-length}")
             .header("docker-content-digest", "{odd}")
             .header("etag", "\"{odd}\"")
-            .header("cache-control", "{cache}, no-cache"),
+            .header("cache-control", "{cache}, no-cache")
+            .header("x-content-type-options", "nosniff"),
         row(pull, "by digest", GET, "/v2/{project}/app/manifests/{odd}", 200)
             .body_is("odd")
             .header("cache-control", "{cache}, max-age=31536000, immutable"),
@@ -99,6 +100,12 @@ fn kinds() -> Vec<Row> {
         row(pull, "is served with it", GET, "/v2/{project}/app/manifests/unheard", 200)
             .header("content-type", "application/vnd.example.unheard+json")
             .body_is("unheard"),
+        put("a type that browsers show", "/v2/{project}/app/manifests/page", "text/html", "page"),
+        row(pull, "runs nothing there", GET, "/v2/{project}/app/manifests/page", 200)
+            .header("content-type", "text/html")
+            .header("x-content-type-options", "nosniff")
+            .header("content-security-policy", "default-src 'none'; sandbox")
+            .body_is("page"),
         put("data and fields of one's own", "/v2/{project}/app/manifests/custom", MANIFEST, "custom"),
         row(pull, "are kept", GET, "/v2/{project}/app/manifests/custom", 200).body_is("custom"),
         put("an annotation that is null", "/v2/{project}/app/manifests/null", MANIFEST, "null annotation"),
@@ -167,6 +174,18 @@ fn refused() -> Vec<Row> {
             .with("content-type", MANIFEST)
             .sends("image")
             .code("DIGEST_INVALID"),
+        refuse("put only where nothing is (RFC 9110, 13.1)", MANIFEST, "image", "UNSUPPORTED")
+            .with("if-none-match", "*")
+            .has("if-none-match"),
+        row(
+            section,
+            "deleted only where nobody has moved it (RFC 9110, 13.1)",
+            DELETE,
+            "/v2/{project}/app/manifests/v1",
+            400,
+        )
+        .with("if-match", "\"{none}\"")
+        .code("UNSUPPORTED"),
         row(section, "a tag that is none", PUT, "/v2/{project}/app/manifests/.bad", 400)
             .with("content-type", MANIFEST)
             .sends("image")
@@ -200,6 +219,7 @@ fn tags() -> Vec<Row> {
                     "no-children",
                     "null",
                     "odd",
+                    "page",
                     "strong",
                     "unheard",
                     "v1"
