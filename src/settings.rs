@@ -76,6 +76,14 @@ pub enum SettingsError {
         /// What is wrong, and what was expected.
         why: String,
     },
+    /// What must be said is said nowhere.
+    #[error("{file}: {why}", file = .file.display())]
+    Missing {
+        /// The file, which may say it.
+        file: PathBuf,
+        /// What is missing, and where it may be said.
+        why: String,
+    },
     /// What clap says: of flags, and when help is asked for.
     #[error(transparent)]
     Clap(#[from] clap::Error),

@@ -24,7 +24,11 @@ pub(super) fn located(
         ErrorKind::MissingRequiredArgument => missing(&error, layered, said, parse),
         _ => value(&error, layered, said),
     };
-    found.map_or_else(|| error.into(), |(origin, why)| SettingsError::Wrong { origin, why })
+    match (found, said.file().zip(required(&error, layered))) {
+        (Some((origin, why)), _) => SettingsError::Wrong { origin, why },
+        (None, Some((file, why))) => SettingsError::Missing { file: file.to_path_buf(), why },
+        (None, None) => error.into(),
+    }
 }
 
 type Wrong = Option<(Origin, String)>;
@@ -77,6 +81,22 @@ fn missing(error: &clap::Error, layered: &Command, said: &Said, parse: &Parse<'_
     ))
 }
 
+/// Where nothing is said of what must be said whatever else is: how to say it, in the file and on the command line. Clap
+/// writes one of several as `<--root <DIR>|--store <FILE>>`.
+fn required(error: &clap::Error, layered: &Command) -> Option<String> {
+    if error.kind() != ErrorKind::MissingRequiredArgument {
+        return None;
+    }
+    let texts = texts(error, ContextKind::InvalidArg);
+    let text = texts.iter().find(|text| text.starts_with("<--"))?;
+    let flags: Vec<&str> = text.strip_prefix('<')?.strip_suffix('>')?.split('|').collect();
+    let settings: Option<Vec<&Arg>> = flags.iter().map(|flag| option(flag, layered)).collect();
+    let keys: Vec<String> = settings?.into_iter().map(|argument| format!("`{}`", key(argument))).collect();
+    let flags: Vec<String> = flags.iter().map(|flag| format!("`{flag}`")).collect();
+    let (keys, flags) = (keys.join(" or "), flags.join(" or "));
+    Some(format!("nothing is said of {keys}: say it here, or on the command line with {flags}"))
+}
+
 fn texts(error: &clap::Error, kind: ContextKind) -> Vec<String> {
     match error.get(kind) {
         Some(ContextValue::String(text)) => vec![text.clone()],
@@ -88,9 +108,10 @@ fn texts(error: &clap::Error, kind: ContextKind) -> Vec<String> {
 /// The options that an error names, as in `--listen <ADDRESS>`.
 fn arguments<'a>(error: &clap::Error, kind: ContextKind, layered: &'a Command) -> Vec<&'a Arg> {
     let texts = texts(error, kind);
-    let named = texts.iter().filter_map(|text| {
-        let long = text.trim_start_matches('-').split(['=', ' ', '<', '[']).next()?;
-        layered.get_arguments().find(|argument| argument.get_long() == Some(long))
-    });
-    named.collect()
+    texts.iter().filter_map(|text| option(text, layered)).collect()
+}
+
+fn option<'a>(text: &str, layered: &'a Command) -> Option<&'a Arg> {
+    let long = text.trim_start_matches('-').split(['=', ' ', '<', '[']).next()?;
+    layered.get_arguments().find(|argument| argument.get_long() == Some(long))
 }

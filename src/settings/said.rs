@@ -14,6 +14,7 @@ use super::{CONFIG, Origin, SettingsError, expected, is_flag, is_setting, key, n
 pub(super) struct Said {
     in_force: BTreeMap<String, Setting>,
     passed_over: BTreeMap<String, PassedOver>,
+    file: Option<PathBuf>,
 }
 
 /// A setting that is said, and is not in force since a higher place says one that excludes it.
@@ -50,6 +51,11 @@ impl Said {
     pub(super) fn origin_of_value(&self, id: &str, value: &str) -> Option<&Origin> {
         let items = &self.in_force.get(id)?.items;
         items.iter().find(|item| item.value.to_string_lossy() == value).map(|item| &item.origin)
+    }
+
+    /// The file, where there is one.
+    pub(super) fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
     }
 
     /// What is said and not in force.
@@ -104,9 +110,11 @@ pub(super) fn said(layered: &Command, subcommand: &str, flags: &ArgMatches) -> R
         (None, None) => return Ok(said),
     };
     let above: BTreeSet<String> = said.in_force.keys().cloned().collect();
-    for (argument, setting) in from_file(Path::new(&path), layered)? {
+    let path = PathBuf::from(path);
+    for (argument, setting) in from_file(&path, layered)? {
         said.add(layered, argument, setting, &|id| is_flag(flags, id) || above.contains(id));
     }
+    said.file = Some(path);
     Ok(said)
 }
 

@@ -193,10 +193,22 @@ fn what_belongs_together_or_excludes_each_other_is_said_with_its_line() {
         lines("adminPasswordFile: p\nroot: /data\nhtpasswdFile: h\n", &[]),
         "3: `htpasswdFile` and `adminPasswordFile` (FILE:1) exclude each other"
     );
-    let message = refused("listen: 1.1.1.1:1\n", &[]);
-    assert!(message.contains("--root"), "{message}");
     let message = refused("root: /data\n", &["--tls-cert", "c"]);
     assert!(message.contains("--tls-key"), "the command line's own: {message}");
+}
+
+/// Clap named neither the file nor what to write into it.
+#[test]
+fn what_must_be_said_and_is_not_is_told_with_the_file_and_both_ways_to_say_it() {
+    let file = written("listen: 1.1.1.1:1\n");
+    let SettingsError::Missing { file: named, why } = read(file.path(), &[]).unwrap_err() else {
+        panic!("not missing")
+    };
+    assert_eq!(named, file.path());
+    let both = "say it here, or on the command line with `--root <DIR>` or `--store <FILE>`";
+    assert_eq!(why, format!("nothing is said of `root` or `store`: {both}"));
+    let error = parse(command(), "registry", ["regatta", "registry"].map(OsString::from).to_vec()).unwrap_err();
+    assert!(matches!(error, SettingsError::Clap(_)), "without a file it is the command line's own: {error}");
 }
 
 /// They were told by the line of their key, and parted at commas.
