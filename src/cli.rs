@@ -159,6 +159,22 @@ mod tests {
         sections.map(|section| (name(section), options(section))).collect()
     }
 
+    /// Nobody is called nothing, or ` x`, whom a file once made an administrator.
+    #[test]
+    fn an_administrator_is_somebody() {
+        let refused = |file: &str, line: u64, value: &str| {
+            let on_disk = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(on_disk.path(), file).unwrap();
+            let line_of_command = ["regatta", "registry", "--config"].map(OsString::from);
+            let error = parse(line_of_command.into_iter().chain([on_disk.path().into()])).unwrap_err().to_string();
+            let begin = format!("{}:{line}: `admin` is `{value}`: ", on_disk.path().display());
+            assert!(error.starts_with(&begin), "{error}");
+        };
+        refused("root: /data\nhtpasswdFile: h\nadmin: [\"\"]\n", 3, "");
+        refused("root: /data\nhtpasswdFile: h\nadmin:\n  - x\n  - \" x\"\n", 5, " x");
+        refused("root: /data\nadmin: \"x \"\nhtpasswdFile: h\n", 2, "x ");
+    }
+
     /// Settings are on a page of their own.
     #[test]
     fn the_page_of_the_command_line_has_every_option_of_every_subcommand_and_no_others() {

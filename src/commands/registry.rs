@@ -82,7 +82,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     htpasswd_file: Option<PathBuf>,
     /// A user of the password file who may do everything. May be given several times.
-    #[arg(long, value_name = "USER", requires = "htpasswd_file")]
+    #[arg(long, value_name = "USER", requires = "htpasswd_file", value_parser = user)]
     admin: Vec<String>,
     /// Each sub-directory holds `username` and `password` of a replicator; read again when they change.
     #[arg(long, value_name = "DIR")]
@@ -424,6 +424,15 @@ fn external_urls(args: &Args, listener: &Listener, tls: bool) -> Result<Vec<Stri
         return Ok(vec![url]);
     }
     Ok(args.external_url.clone())
+}
+
+/// A user's name: one that is empty or has blanks around it is nobody's, and a slip.
+fn user(text: &str) -> Result<String, &'static str> {
+    match text {
+        "" => Err("it is empty"),
+        text if text.trim() != text => Err("it begins or ends with a blank"),
+        text => Ok(text.to_owned()),
+    }
 }
 
 /// A URL that clients use.
