@@ -1,5 +1,7 @@
 //! Where a registry keeps everything: a directory, or what a store file names. Opened here for `registry` and `gc` alike.
 
+mod file;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +13,9 @@ use crate::client::{ClientError, Trust, tls};
 use crate::registry::layout;
 use crate::server::fault::chain;
 use crate::store::bucket::{Bucket, Patience};
-use crate::store::config::{Credentials, CustomerKey, Filesystem, NotOne, Place, S3, Secrets, Service, StoreFile};
+use crate::store::config::{
+    Credentials, CustomerKey, Filesystem, NotOne, Place, S3, Secrets, Service, ServiceUrl, ValueError,
+};
 use crate::store::fs::FsStore;
 use crate::store::memory::MemoryStore;
 use crate::store::{Exclusive, Store, StoreError};
@@ -76,6 +80,24 @@ pub enum OpenError {
         /// Which it names.
         source: NotOne,
     },
+    /// What a field of a store file names cannot be used.
+    #[error("{file}: `{field}`", file = .file.display())]
+    Field {
+        /// The store file.
+        file: PathBuf,
+        /// The field, with its section.
+        field: String,
+        /// What is wrong.
+        source: Box<Self>,
+    },
+    /// What a variable of the environment says is not taken.
+    #[error("{name}")]
+    Variable {
+        /// Which.
+        name: &'static str,
+        /// What is wrong.
+        source: ValueError,
+    },
     /// Nobody said which.
     #[error("no store is named: --root DIR or --store FILE")]
     None,
@@ -120,7 +142,7 @@ impl StoreArgs {
                 tracing::warn!("everything is in memory, and gone with this process");
                 Opened { store: Arc::new(MemoryStore::default()), name: "memory".to_owned(), bucket: None }
             }
-            Place::Bucket(service) => open_bucket(*service).await?,
+            Place::Bucket(service) => open_bucket(*service, self.file().unwrap_or(Path::new(""))).await?,
         };
         opened.say();
         Ok(opened)
@@ -151,7 +173,7 @@ impl StoreArgs {
     fn place(&self) -> Result<Place, OpenError> {
         match (&self.root, &self.store) {
             (Some(root), _) => Ok(Place::Filesystem(Filesystem { root: root.clone() })),
-            (None, Some(path)) => read_store_file(path),
+            (None, Some(path)) => file::place(path),
             // The command line asks for one; whoever makes these otherwise shall not lose what he is sent.
             (None, None) => Err(OpenError::None),
         }
@@ -209,22 +231,58 @@ impl Opened {
     }
 }
 
-async fn open_bucket(mut service: Service) -> Result<Opened, OpenError> {
-    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+/// `file` is the store file.
+async fn open_bucket(mut service: Service, file: &Path) -> Result<Opened, OpenError> {
+    let variable = |name: &str| std::env::var(name).ok();
     if let Service::S3(S3 { sts_endpoint: endpoint @ None, credentials: Credentials::Platform, .. }) = &mut service {
-        *endpoint = variable("AWS_ENDPOINT_URL_STS");
+        *endpoint = url_of_variable("AWS_ENDPOINT_URL_STS", &variable)?;
     }
     let service = &service;
+    let client = client(service).map_err(of(file, service, "caFile"))?;
+    let secrets = all_secrets(service, file, &variable)?;
+    let bucket = Bucket::open(service, &secrets, client, layout::temporaries(), Patience::default()).await?;
+    let name = format!("{} bucket {}", service.name(), service.bucket());
+    Ok(Opened { store: Arc::new(bucket.clone()), name, bucket: Some(bucket) })
+}
+
+/// Tells an error by the field that names what cannot be used.
+fn of(file: &Path, service: &Service, field: &str) -> impl FnOnce(OpenError) -> OpenError {
+    let (file, field) = (file.to_path_buf(), format!("{}.{field}", service.name()));
+    move |source| OpenError::Field { file, field, source: Box::new(source) }
+}
+
+/// What it says where it says anything.
+fn url_of_variable(
+    name: &'static str,
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> Result<Option<ServiceUrl>, OpenError> {
+    let said = variable(name).filter(|value| !value.is_empty());
+    said.map(|url| url.parse()).transpose().map_err(|source| OpenError::Variable { name, source })
+}
+
+/// The credentials, and the key to encrypt with.
+fn all_secrets(
+    service: &Service,
+    file: &Path,
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> Result<Secrets, OpenError> {
+    let field = match service.credentials() {
+        Credentials::Platform | Credentials::Environment => "credentials",
+        Credentials::File(_) => "credentials.file",
+        Credentials::Directory(_) => "credentials.directory",
+    };
+    let mut secrets = secrets(service, variable).map_err(of(file, service, field))?;
+    let key = service.customer_key().map(encryption_key).transpose();
+    secrets.encryption_key = key.map_err(of(file, service, "encryption.customer.keyFile"))?;
+    Ok(secrets)
+}
+
+fn client(service: &Service) -> Result<reqwest::Client, OpenError> {
     let trust = match service.ca_file() {
         None => Trust::Public,
         Some(path) => Trust::Also(read(path)?.into_bytes()),
     };
-    let mut secrets = secrets(service, &|name| std::env::var(name).ok())?;
-    secrets.encryption_key = service.customer_key().map(encryption_key).transpose()?;
-    let bucket =
-        Bucket::open(service, &secrets, http_client(&trust)?, layout::temporaries(), Patience::default()).await?;
-    let name = format!("{} bucket {}", service.name(), service.bucket());
-    Ok(Opened { store: Arc::new(bucket.clone()), name, bucket: Some(bucket) })
+    Ok(http_client(&trust)?)
 }
 
 /// Sent nowhere but to the service: no redirect is followed, and none of the caller's proxies taken.
@@ -242,16 +300,6 @@ fn http_client(trust: &Trust) -> Result<reqwest::Client, ClientError> {
 
 fn read(path: &Path) -> Result<String, OpenError> {
     std::fs::read_to_string(path).map_err(|source| OpenError::Read { path: path.to_path_buf(), source })
-}
-
-fn read_store_file(path: &Path) -> Result<Place, OpenError> {
-    let file: StoreFile = parse(path, &read(path)?, "a store file")?;
-    file.place().map_err(|source| OpenError::NotOne { path: path.to_path_buf(), source })
-}
-
-fn parse<T: serde::de::DeserializeOwned>(path: &Path, text: &str, what: &'static str) -> Result<T, OpenError> {
-    let malformed = |why: String| OpenError::Malformed { path: path.to_path_buf(), what, why };
-    serde_yaml::from_str(text).map_err(|error| malformed(error.to_string()))
 }
 
 /// The credentials that a store file points to. `variable` reads the environment.

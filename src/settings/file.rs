@@ -44,8 +44,8 @@ pub fn parse(text: &str) -> Result<Vec<Entry>, Malformed> {
     // A key that is there twice is ours to say, with where it was said first.
     let options = serde_yaml::options! { duplicate_keys: serde_yaml::DuplicateKeyPolicy::LastWins };
     let document: Option<Document> = serde_yaml::from_str_with_options(text, options).map_err(|error| {
-        let line = error.location().map_or(1, |location| location.line());
-        Malformed { line, why: format!("not what YAML allows here: {}", bare(&error.to_string())) }
+        let Malformed { line, why } = malformed(&error);
+        Malformed { line, why: format!("not what YAML allows here: {why}") }
     })?;
     let mut entries: Vec<Entry> = Vec::new();
     for (key, found) in document.map(|document| document.0).unwrap_or_default() {
@@ -58,6 +58,12 @@ pub fn parse(text: &str) -> Result<Vec<Entry>, Malformed> {
         entries.push(Entry { key, line, value });
     }
     Ok(entries)
+}
+
+/// What the parser says, with its line, and without the lines around, which it shows too.
+pub fn malformed(error: &serde_yaml::Error) -> Malformed {
+    let line = error.location().map_or(1, |location| location.line());
+    Malformed { line, why: bare(&error.to_string()) }
 }
 
 /// The parser begins with where it was, and shows the lines around, which is more than a message should.

@@ -9,10 +9,14 @@
 //!     directory: /etc/regatta/s3
 //! ```
 
+mod values;
+
 use std::path::PathBuf;
 
 use secrecy::SecretString;
 use serde::Deserialize;
+
+pub use values::{Container, HostUrl, Name, Prefix, ServiceUrl, ValueError};
 
 /// A store file: exactly one of these.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -122,8 +126,9 @@ impl Service {
             | Self::Gcs(Gcs { bucket, .. })
             | Self::Oss(Oss { bucket, .. })
             | Self::Cos(Cos { bucket, .. })
-            | Self::Obs(Obs { bucket, .. }) => bucket,
-            Self::Azure(Azure { container, .. }) | Self::Swift(Swift { container, .. }) => container,
+            | Self::Obs(Obs { bucket, .. })
+            | Self::Azure(Azure { container: bucket, .. }) => bucket.as_str(),
+            Self::Swift(Swift { container, .. }) => container.as_str(),
         }
     }
 
@@ -131,12 +136,12 @@ impl Service {
     pub fn endpoint(&self) -> Option<&str> {
         match self {
             Self::S3(S3 { endpoint, .. }) | Self::Gcs(Gcs { endpoint, .. }) | Self::Azure(Azure { endpoint, .. }) => {
-                endpoint.as_deref()
+                endpoint.as_ref().map(ServiceUrl::as_str)
             }
-            Self::Swift(Swift { endpoint, .. })
-            | Self::Oss(Oss { endpoint, .. })
-            | Self::Cos(Cos { endpoint, .. })
-            | Self::Obs(Obs { endpoint, .. }) => Some(endpoint),
+            Self::Swift(Swift { endpoint, .. }) => Some(endpoint.as_str()),
+            Self::Oss(Oss { endpoint, .. }) | Self::Cos(Cos { endpoint, .. }) | Self::Obs(Obs { endpoint, .. }) => {
+                Some(endpoint.as_str())
+            }
         }
     }
 
@@ -201,6 +206,7 @@ impl Service {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Filesystem {
     /// The directory. Made where it is absent.
+    #[serde(deserialize_with = "values::not_empty")]
     pub root: PathBuf,
 }
 
@@ -268,6 +274,7 @@ pub enum S3Encryption {
     #[serde(rename = "kms")]
     Kms {
         /// The id or ARN of the key.
+        #[serde(default, deserialize_with = "values::not_empty_if_said")]
         key: Option<String>,
     },
     /// A key that it is given with each request.
@@ -285,6 +292,7 @@ pub enum OssEncryption {
     #[serde(rename = "kms")]
     Kms {
         /// The id of the key.
+        #[serde(default, deserialize_with = "values::not_empty_if_said")]
         key: Option<String>,
     },
 }
@@ -310,15 +318,15 @@ pub struct CustomerKey {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct S3 {
     /// The bucket. It must exist.
-    pub bucket: String,
+    pub bucket: Name,
     /// What all keys begin with; none by default.
     #[serde(default)]
-    pub prefix: String,
+    pub prefix: Prefix,
     /// The service's URL, where it is not Amazon's.
-    pub endpoint: Option<String>,
+    pub endpoint: Option<ServiceUrl>,
     /// The region that requests are signed for.
-    #[serde(default = "us_east_1")]
-    pub region: String,
+    #[serde(default = "Name::us_east_1")]
+    pub region: Name,
     /// Whether the bucket is in the URL's path (`true`) or in its host name. In the path unless said otherwise where an
     /// endpoint is given; in the host name at Amazon's.
     pub path_style: Option<bool>,
@@ -326,7 +334,7 @@ pub struct S3 {
     pub encryption: Option<S3Encryption>,
     /// Where a web identity's token is exchanged for credentials, where that is not Amazon's STS; `AWS_ENDPOINT_URL_STS`
     /// says it too.
-    pub sts_endpoint: Option<String>,
+    pub sts_endpoint: Option<ServiceUrl>,
     /// Where the credentials come from.
     #[serde(default)]
     pub credentials: Credentials,
@@ -337,21 +345,17 @@ pub struct S3 {
     pub redirect: bool,
 }
 
-fn us_east_1() -> String {
-    "us-east-1".to_owned()
-}
-
 /// Google Cloud Storage.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Gcs {
     /// The bucket. It must exist.
-    pub bucket: String,
+    pub bucket: Name,
     /// What all keys begin with; none by default.
     #[serde(default)]
-    pub prefix: String,
+    pub prefix: Prefix,
     /// The service's URL, where it is not Google's.
-    pub endpoint: Option<String>,
+    pub endpoint: Option<ServiceUrl>,
     /// Where the credentials come from.
     #[serde(default)]
     pub credentials: Credentials,
@@ -367,14 +371,14 @@ pub struct Gcs {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Azure {
     /// The container. It must exist.
-    pub container: String,
+    pub container: Name,
     /// The storage account.
-    pub account: String,
+    pub account: Name,
     /// What all keys begin with; none by default.
     #[serde(default)]
-    pub prefix: String,
+    pub prefix: Prefix,
     /// The service's URL; `https://<account>.blob.core.windows.net` by default.
-    pub endpoint: Option<String>,
+    pub endpoint: Option<ServiceUrl>,
     /// What blobs are encrypted with; by default as the account or the container says.
     pub encryption: Option<AzureEncryption>,
     /// Where the credentials come from.
@@ -393,21 +397,22 @@ pub struct Azure {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Swift {
     /// The container. It must exist.
-    pub container: String,
+    pub container: Container,
     /// What all keys begin with; none by default.
     #[serde(default)]
-    pub prefix: String,
+    pub prefix: Prefix,
     /// The account's storage URL, `https://host/v1/AUTH_project`.
-    pub endpoint: String,
+    pub endpoint: ServiceUrl,
     /// Keystone, version 3, `https://host:5000/v3`: where tokens are made from a password or an application credential.
-    pub auth_url: Option<String>,
+    pub auth_url: Option<ServiceUrl>,
     /// The user's domain, for a password.
-    #[serde(default = "default_domain")]
+    #[serde(default = "default_domain", deserialize_with = "values::not_empty")]
     pub user_domain: String,
     /// The project, for a password.
+    #[serde(default, deserialize_with = "values::not_empty_if_said")]
     pub project: Option<String>,
     /// The project's domain.
-    #[serde(default = "default_domain")]
+    #[serde(default = "default_domain", deserialize_with = "values::not_empty")]
     pub project_domain: String,
     /// Where the credentials come from.
     #[serde(default)]
@@ -425,12 +430,12 @@ fn default_domain() -> String {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Oss {
     /// The bucket. It must exist, without versions: create-if-absent is ignored where there are any.
-    pub bucket: String,
+    pub bucket: Name,
     /// What all keys begin with; none by default.
     #[serde(default)]
-    pub prefix: String,
+    pub prefix: Prefix,
     /// The region's URL, `https://oss-cn-hangzhou.aliyuncs.com`.
-    pub endpoint: String,
+    pub endpoint: HostUrl,
     /// Whether the bucket is in the URL's path rather than in its host name.
     #[serde(default)]
     pub path_style: bool,
@@ -452,12 +457,12 @@ pub struct Oss {
 pub struct Cos {
     /// The bucket with its account's number. It must exist, without versions: create-if-absent is ignored where there
     /// are any.
-    pub bucket: String,
+    pub bucket: Name,
     /// What all keys begin with; none by default.
     #[serde(default)]
-    pub prefix: String,
+    pub prefix: Prefix,
     /// The region's URL, `https://cos.ap-guangzhou.myqcloud.com`.
-    pub endpoint: String,
+    pub endpoint: HostUrl,
     /// Where the credentials come from.
     #[serde(default)]
     pub credentials: Credentials,
@@ -473,12 +478,13 @@ pub struct Cos {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Obs {
     /// The bucket. It must exist.
-    pub bucket: String,
+    pub bucket: Name,
     /// What all keys begin with; none by default.
     #[serde(default)]
-    pub prefix: String,
+    pub prefix: Prefix,
     /// The region's URL, `https://obs.cn-north-4.myhuaweicloud.com`.
-    pub endpoint: String,
+    #[serde(deserialize_with = "values::without_port")]
+    pub endpoint: HostUrl,
     /// Where the credentials come from.
     #[serde(default)]
     pub credentials: Credentials,

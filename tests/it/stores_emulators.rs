@@ -111,9 +111,9 @@ pub async fn google() -> (Emulator, Service, Secrets) {
     })
     .await;
     let service = Service::Gcs(Gcs {
-        bucket: "images".into(),
-        prefix: "city".into(),
-        endpoint: Some(emulator.url.clone()),
+        bucket: "images".parse().unwrap(),
+        prefix: "city".parse().unwrap(),
+        endpoint: Some(emulator.url.parse().unwrap()),
         credentials: Credentials::Directory("unused".into()),
         ca_file: None,
         redirect: false,
@@ -145,10 +145,10 @@ async fn azure_with(arguments: &[&str]) -> (Emulator, Service, Secrets) {
     let endpoint = format!("{}/{ACCOUNT}", emulator.url);
     create_container(&endpoint).await;
     let service = Service::Azure(Azure {
-        container: "images".into(),
-        account: ACCOUNT.into(),
-        prefix: "city".into(),
-        endpoint: Some(endpoint),
+        container: "images".parse().unwrap(),
+        account: ACCOUNT.parse().unwrap(),
+        prefix: "city".parse().unwrap(),
+        endpoint: Some(endpoint.parse().unwrap()),
         encryption: None,
         credentials: Credentials::Directory("unused".into()),
         ca_file: None,
@@ -172,7 +172,7 @@ async fn azure_is_given_a_customers_key_with_each_request_that_needs_it() {
     let (emulator, service, secrets) = azure_with(&["--loose"]).await;
     let proxy = Proxy::start(emulator.url.clone(), PathBuf::new()).await;
     let Service::Azure(azure) = service else { panic!("{service:?}") };
-    let endpoint = Some(format!("{}/{ACCOUNT}", proxy.url));
+    let endpoint = Some(format!("{}/{ACCOUNT}", proxy.url).parse().unwrap());
     let encryption = Some(AzureEncryption::Customer(CustomerKey { key_file: "unused".into() }));
     let key = [7; 32];
     let (encoded, hash) = (STANDARD.encode(key), STANDARD.encode(sha2::Sha256::digest(key)));

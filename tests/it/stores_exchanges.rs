@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, header};
 use http_body_util::Full;
 use percent_encoding::percent_decode_str;
 use regatta::store::bucket::Bucket;
-use regatta::store::config::{Cos, Credentials, Obs, Oss, Secrets, Service};
+use regatta::store::config::{Cos, Credentials, Obs, Oss, Prefix, Secrets, Service};
 use regatta::store::{Backend as _, Durability, Key, Published, PutNew};
 
 use crate::stores_fake::{Asked, Dialect, Fake};
@@ -167,7 +167,8 @@ impl Exchange {
 /// The bucket whose host this is.
 fn service(dialect: Dialect, host: &str) -> Service {
     let (bucket, endpoint) = host.split_once('.').unwrap();
-    let (bucket, endpoint, prefix) = (bucket.to_owned(), format!("http://{endpoint}"), String::new());
+    let (bucket, endpoint, prefix) =
+        (bucket.parse().unwrap(), format!("http://{endpoint}").parse().unwrap(), Prefix::default());
     let credentials = Credentials::Directory("unused".into());
     let (ca_file, redirect) = (None, false);
     match dialect {

@@ -6,7 +6,9 @@ use http::{Method, header};
 use regatta::oci::Digest;
 use regatta::registry::layout;
 use regatta::store::bucket::Bucket;
-use regatta::store::config::{Azure, AzureEncryption, Credentials, CustomerKey, S3, S3Encryption, Secrets, Service};
+use regatta::store::config::{
+    Azure, AzureEncryption, Credentials, CustomerKey, Prefix, S3, S3Encryption, Secrets, Service,
+};
 use regatta::store::{Backend as _, Durability, Key};
 
 use crate::registry_support::Fixture;
@@ -52,7 +54,7 @@ fn makes(head: &Head) -> bool {
 
 #[tokio::test]
 async fn a_prefix_is_before_every_key() {
-    let asked = asked(|s3| S3 { prefix: "some/city".into(), ..s3 }).await;
+    let asked = asked(|s3| S3 { prefix: "some/city".parse().unwrap(), ..s3 }).await;
     for head in &asked {
         let lists = head.target.contains("list-type=2") && head.target.contains("prefix=some/city/data/");
         assert!(head.target.starts_with("/images/some/city/") || lists, "{head:?}");
@@ -113,10 +115,10 @@ async fn no_client_is_sent_to_what_only_the_registrys_key_opens() {
     let customer = || CustomerKey { key_file: "unused".into() };
     let s3 = S3 { redirect: true, encryption: Some(S3Encryption::Customer(customer())), ..s3("http://127.0.0.1:1") };
     let azure = Azure {
-        container: "images".into(),
-        account: "account".into(),
-        prefix: String::new(),
-        endpoint: Some("http://127.0.0.1:1".into()),
+        container: "images".parse().unwrap(),
+        account: "account".parse().unwrap(),
+        prefix: Prefix::default(),
+        endpoint: Some("http://127.0.0.1:1".parse().unwrap()),
         encryption: Some(AzureEncryption::Customer(customer())),
         credentials: Credentials::Directory("unused".into()),
         ca_file: None,

@@ -303,7 +303,7 @@ async fn a_bucket_that_is_not_there_or_not_ours_is_refused_with_the_reason() {
     use crate::stores_support::{client, s3, secrets};
 
     let server = S3Server::start().await;
-    let absent = Service::S3(S3 { bucket: "absent".into(), ..s3(&server.url) });
+    let absent = Service::S3(S3 { bucket: "absent".parse().unwrap(), ..s3(&server.url) });
     let refused = Bucket::open(&absent, &secrets(), client(), key("tmp"), patience()).await;
     let Err(StoreError::Unsuitable { path, why }) = refused else { panic!("{refused:?}") };
     assert_eq!(path, "s3 bucket absent");

@@ -15,16 +15,17 @@ use crate::stores_support::patience;
 const PREFIX: &str = "city";
 
 fn service(dialect: Dialect) -> Service {
-    let (bucket, prefix) = ("images".to_owned(), PREFIX.to_owned());
+    let (bucket, prefix) = ("images".parse().unwrap(), PREFIX.parse().unwrap());
     let credentials = Credentials::Directory("unused".into());
     let (ca_file, redirect) = (None, false);
     match dialect {
         Dialect::Gcs => {
-            let endpoint = Some("http://storage.example.test".into());
+            let endpoint = Some("http://storage.example.test".parse().unwrap());
             Service::Gcs(Gcs { bucket, prefix, endpoint, credentials, ca_file, redirect })
         }
         Dialect::Azure => {
-            let (account, endpoint) = ("account".into(), Some("http://account.blob.example.test".into()));
+            let (account, endpoint) =
+                ("account".parse().unwrap(), Some("http://account.blob.example.test".parse().unwrap()));
             let encryption = None;
             Service::Azure(Azure {
                 container: bucket,
@@ -38,24 +39,24 @@ fn service(dialect: Dialect) -> Service {
             })
         }
         Dialect::Oss => {
-            let endpoint = "http://oss.example.test".into();
+            let endpoint = "http://oss.example.test".parse().unwrap();
             let (path_style, encryption) = (false, None);
             Service::Oss(Oss { bucket, prefix, endpoint, path_style, encryption, credentials, ca_file, redirect })
         }
         Dialect::Cos => {
-            let endpoint = "http://cos.example.test".into();
+            let endpoint = "http://cos.example.test".parse().unwrap();
             Service::Cos(Cos { bucket, prefix, endpoint, credentials, ca_file, redirect })
         }
         Dialect::Obs => {
             // A name that is bound to the bucket.
-            let endpoint = "http://images.example.test".into();
+            let endpoint = "http://images.example.test".parse().unwrap();
             Service::Obs(Obs { bucket, prefix, endpoint, credentials, ca_file, redirect })
         }
         Dialect::Swift => Service::Swift(Swift {
-            container: bucket,
+            container: "images".parse().unwrap(),
             prefix,
-            endpoint: "http://swift.example.test/v1/AUTH_project".into(),
-            auth_url: Some("http://keystone.example.test:5000/v3".into()),
+            endpoint: "http://swift.example.test/v1/AUTH_project".parse().unwrap(),
+            auth_url: Some("http://keystone.example.test:5000/v3".parse().unwrap()),
             user_domain: "Default".into(),
             project: Some("project".into()),
             project_domain: "Default".into(),
@@ -349,7 +350,8 @@ async fn alibaba_oss_is_told_how_to_encrypt_and_where_the_bucket_is() {
     }
     let fake = Fake::start(Dialect::Oss).await;
     // A name that the fake has; it knows the other style only, and what it is asked first is of interest here.
-    let service = oss(&|it| Oss { path_style: true, endpoint: "http://images.oss.example.test".into(), ..it });
+    let service =
+        oss(&|it| Oss { path_style: true, endpoint: "http://images.oss.example.test".parse().unwrap(), ..it });
     let _ = Bucket::open(&service, &secrets(), fake.client(), Key::new("tmp").unwrap(), patience()).await;
     let first = fake.asked()[0].line();
     assert!(first.starts_with("PUT images.oss.example.test/images/city/tmp/"), "{first}");

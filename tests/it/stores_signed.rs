@@ -83,9 +83,9 @@ impl Account {
 
 fn service() -> Service {
     Service::Gcs(Gcs {
-        bucket: "images".into(),
-        prefix: "city".into(),
-        endpoint: Some("http://storage.example.test".into()),
+        bucket: "images".parse().unwrap(),
+        prefix: "city".parse().unwrap(),
+        endpoint: Some("http://storage.example.test".parse().unwrap()),
         credentials: Credentials::Directory("unused".into()),
         ca_file: None,
         redirect: true,

@@ -19,7 +19,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use regatta::registry::layout;
 use regatta::store::bucket::{Bucket, Patience};
-use regatta::store::config::{Credentials, S3, Secrets, Service};
+use regatta::store::config::{Credentials, Prefix, S3, Secrets, Service};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
@@ -112,10 +112,10 @@ pub fn client() -> reqwest::Client {
 
 pub fn s3(url: &str) -> S3 {
     S3 {
-        bucket: BUCKET.into(),
-        prefix: String::new(),
-        endpoint: Some(url.into()),
-        region: "us-east-1".into(),
+        bucket: BUCKET.parse().unwrap(),
+        prefix: Prefix::default(),
+        endpoint: Some(url.parse().unwrap()),
+        region: "us-east-1".parse().unwrap(),
         path_style: None,
         encryption: None,
         sts_endpoint: None,

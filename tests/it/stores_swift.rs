@@ -115,10 +115,10 @@ impl SwiftServer {
 
     async fn open_with(&self, auth_url: Option<&str>, secrets: Secrets) -> Result<Bucket, StoreError> {
         let service = Service::Swift(Swift {
-            container: CONTAINER.into(),
-            prefix: "city".into(),
-            endpoint: self.account.clone(),
-            auth_url: auth_url.map(str::to_owned),
+            container: CONTAINER.parse().unwrap(),
+            prefix: "city".parse().unwrap(),
+            endpoint: self.account.parse().unwrap(),
+            auth_url: auth_url.map(|url| url.parse().unwrap()),
             user_domain: "Default".into(),
             project: Some("admin".into()),
             project_domain: "Default".into(),

@@ -26,11 +26,15 @@ fn path(error: &Error) -> Option<&Path> {
         Error::File(FileError::Read { path, .. } | FileError::Malformed { path, .. })
         | Error::Tls { path, .. }
         | Error::Store(
-            OpenError::Read { path, .. } | OpenError::Malformed { path, .. } | OpenError::NotOne { path, .. },
+            OpenError::Read { path, .. }
+            | OpenError::Malformed { path, .. }
+            | OpenError::NotOne { path, .. }
+            | OpenError::Field { file: path, .. },
         ) => Some(path),
         Error::Store(
             OpenError::Store(_)
             | OpenError::None
+            | OpenError::Variable { .. }
             | OpenError::Incomplete { .. }
             | OpenError::Thread(_)
             | OpenError::Client(_),

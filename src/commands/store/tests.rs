@@ -11,7 +11,7 @@ fn no_store_is_none_rather_than_one_that_forgets() {
 fn place(text: &str) -> Result<Place, String> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), text).unwrap();
-    read_store_file(file.path()).map_err(|error| chain(&error).replace(&file.path().display().to_string(), "FILE"))
+    file::place(file.path()).map_err(|error| chain(&error).replace(&file.path().display().to_string(), "FILE"))
 }
 
 fn service(text: &str) -> Service {
@@ -35,7 +35,7 @@ fn a_store_file_names_one_store() {
     assert!(matches!(it.credentials, Credentials::File(path) if path == Path::new("/f")));
     assert!(matches!(service("s3: {bucket: b, encryption: AES256, credentials: environment}"), Service::S3(it)
         if it.encryption == Some(crate::store::config::S3Encryption::Aes256)
-            && matches!(it.credentials, Credentials::Environment) && it.region == "us-east-1"));
+            && matches!(it.credentials, Credentials::Environment) && it.region.as_str() == "us-east-1"));
     for (text, name) in [
         ("gcs: {bucket: b}", "gcs"),
         ("azure: {container: b, account: a}", "azure"),
@@ -88,7 +88,7 @@ fn a_key_to_encrypt_with_is_in_a_file_of_its_own() {
 fn what_is_wrong_is_named_with_its_line() {
     for (text, expected) in [
         ("s3:\n  bucket: b\n  buckets: c\n", ["buckets", "line 3"]),
-        ("s3:\n  bucket: b\n  redirect: perhaps\n", ["perhaps", "line 3"]),
+        ("s3:\n  bucket: b\n  redirect: perhaps\n", ["`s3.redirect`", "line 3"]),
         ("s3:\n  region: r\n", ["bucket", "line"]),
         ("s3:\n  bucket: b\n  credentials: magic\n", ["magic", "line 3"]),
         ("s4:\n  bucket: b\n", ["s4", "line 1"]),
@@ -99,6 +99,82 @@ fn what_is_wrong_is_named_with_its_line() {
         assert!(expected.iter().all(|part| error.contains(part)), "{text:?}: {error}");
         assert!(error.matches("exactly one").count() <= 1, "it is said once: {error}");
     }
+}
+
+/// They were taken, and failed or misled later.
+#[test]
+fn a_value_without_sense_is_refused_with_its_line_and_field_and_not_shown() {
+    let s3 = |line: &str| (format!("s3:\n  region: r\n  {line}\n  bucket: b\n"), 3);
+    let of = |section: &str, line: &str| (format!("{section}:\n  {line}\n"), 2);
+    for ((text, line), field) in [
+        (s3("endpoint: http://user:canary@127.0.0.1:1"), "s3.endpoint"),
+        (s3("endpoint: https://h/?sig=canary"), "s3.endpoint"),
+        (s3("endpoint: ftp://canary"), "s3.endpoint"),
+        (s3("endpoint: canary"), "s3.endpoint"),
+        (s3("endpoint: ''"), "s3.endpoint"),
+        (s3("stsEndpoint: 'https://canary@h'"), "s3.stsEndpoint"),
+        (s3("prefix: ../canary"), "s3.prefix"),
+        (s3("prefix: canary//a"), "s3.prefix"),
+        (s3("encryption: {kms: {key: ''}}"), "s3.encryption.kms.key"),
+        (of("s3", "bucket: ''"), "s3.bucket"),
+        (of("s3", "bucket: can/ary"), "s3.bucket"),
+        (of("s3", "region: ''"), "s3.region"),
+        (of("gcs", "bucket: ''"), "gcs.bucket"),
+        (of("gcs", "endpoint: 'http://canary@h'"), "gcs.endpoint"),
+        (of("azure", "container: ''"), "azure.container"),
+        (of("azure", "account: ''"), "azure.account"),
+        (of("azure", "account: 'h@canary'"), "azure.account"),
+        (of("azure", "endpoint: 'https://canary@h/account'"), "azure.endpoint"),
+        (of("swift", "container: ''"), "swift.container"),
+        (of("swift", "endpoint: 'https://canary@h/v1'"), "swift.endpoint"),
+        (of("swift", "authUrl: 'https://canary@h/v3'"), "swift.authUrl"),
+        (of("swift", "project: ''"), "swift.project"),
+        (of("swift", "userDomain: ''"), "swift.userDomain"),
+        (of("oss", "bucket: ''"), "oss.bucket"),
+        (of("oss", "endpoint: 'https://h/canary'"), "oss.endpoint"),
+        (of("cos", "bucket: ''"), "cos.bucket"),
+        (of("cos", "endpoint: 'https://h/canary'"), "cos.endpoint"),
+        (of("obs", "bucket: ''"), "obs.bucket"),
+        (of("obs", "endpoint: 'https://h/canary'"), "obs.endpoint"),
+        (of("obs", "endpoint: 'https://h:8443'"), "obs.endpoint"),
+        (of("filesystem", "root: ''"), "filesystem.root"),
+    ] {
+        let error = place(&text).unwrap_err();
+        let begin = format!("FILE is not a store file: line {line}: `{field}`: ");
+        assert!(error.starts_with(&begin) && !error.contains("canary"), "{text:?}: {error}");
+        assert!(!error.contains('\n'), "{error}");
+    }
+    // What is wrong in one line does not show the next.
+    let error = place("s3:\n  buckets: b\n  endpoint: http://user:canary@h\n").unwrap_err();
+    assert!(error.contains("line 2") && !error.contains("canary"), "{error}");
+    let error = place("s3:\n  bucket: b\n endpoint: http://user:canary@h\n").unwrap_err();
+    assert!(error.contains("line 3") && !error.contains("canary"), "{error}");
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_read_is_told_with_the_field_that_names_it() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let store = StoreArgs { root: None, store: Some(file.path().to_path_buf()) };
+    for (says, field) in [
+        ("credentials: {file: /nonexist}", "s3.credentials.file"),
+        ("credentials: {directory: /nonexist}", "s3.credentials.directory"),
+        ("credentials: platform\n  encryption: {customer: {keyFile: /nonexist}}", "s3.encryption.customer.keyFile"),
+        ("caFile: /nonexist", "s3.caFile"),
+    ] {
+        std::fs::write(file.path(), format!("s3:\n  bucket: b\n  endpoint: http://127.0.0.1:1\n  {says}\n")).unwrap();
+        let error = chain(&store.open().await.unwrap_err());
+        let begin = format!("{}: `{field}`: /nonexist cannot be read: ", file.path().display());
+        assert!(error.starts_with(&begin), "{error}");
+    }
+}
+
+#[test]
+fn a_variable_that_is_no_url_is_named_and_not_shown() {
+    let url = |said: &str| url_of_variable("AWS_ENDPOINT_URL_STS", &|_| Some(said.to_owned()));
+    assert_eq!(url("").unwrap(), None);
+    assert_eq!(url("http://sts:1").unwrap().unwrap().as_str(), "http://sts:1");
+    let error = chain(&url("https://user:canary@sts").unwrap_err());
+    assert!(error.starts_with("AWS_ENDPOINT_URL_STS: ") && !error.contains("canary"), "{error}");
 }
 
 #[test]

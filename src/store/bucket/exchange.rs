@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::{Mutex, MutexGuard};
 
-use crate::store::config::{S3, Secrets, Service};
+use crate::store::config::{S3, Secrets, Service, ServiceUrl};
 
 /// Where the library asks Google for a token, by a service account's key or a user's.
 const GOOGLE: &str = "https://oauth2.googleapis.com/token";
@@ -66,19 +66,15 @@ struct ServiceAccount {
 impl Exchange {
     /// Says what is wrong with an address.
     pub(super) fn new(service: &Service, secrets: &Secrets) -> Result<Self, String> {
-        let parse = |name: &str, url: &str| {
-            let uri = url.parse::<Uri>().ok();
-            let uri = uri.filter(|uri| uri.host().is_some() && matches!(uri.scheme_str(), Some("http" | "https")));
-            uri.ok_or_else(|| format!("{name} is `{url}`, which is no http:// or https:// URL"))
-        };
         match service {
-            Service::S3(S3 { sts_endpoint: Some(url), .. }) => parse("the address of the STS", url).map(Self::Sts),
+            Service::S3(S3 { sts_endpoint: Some(url), .. }) => Ok(Self::Sts(url.uri().clone())),
             Service::Gcs(_) => {
                 let key = secrets.service_account_key.as_ref();
                 let key = key.and_then(|key| serde_json::from_str::<ServiceAccount>(key.expose_secret()).ok());
                 let place = key.and_then(|key| key.token_uri).filter(|url| url != GOOGLE);
-                let place = place.map(|url| parse("`token_uri` of the service account's key", &url)).transpose()?;
-                Ok(Self::Google { place, kept: Mutex::default() })
+                let place = place.map(|url| url.parse::<ServiceUrl>()).transpose();
+                let place = place.map_err(|why| format!("`token_uri` of the service account's key: {why}"))?;
+                Ok(Self::Google { place: place.map(|url| url.uri().clone()), kept: Mutex::default() })
             }
             Service::S3(_)
             | Service::Azure(_)

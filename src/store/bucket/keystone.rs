@@ -77,9 +77,9 @@ struct Body {
 }
 
 impl Keystone {
+    /// `auth_url` has no slash at its end.
     pub(super) fn new(client: reqwest::Client, auth_url: &str, login: Login) -> Self {
-        let base = auth_url.trim_end_matches('/');
-        let base = base.strip_suffix("/v3").unwrap_or(base);
+        let base = auth_url.strip_suffix("/v3").unwrap_or(auth_url);
         Self { client, url: format!("{base}/v3/auth/tokens"), login, token: Mutex::new(None) }
     }
 

@@ -57,9 +57,10 @@ fn customer_key(secrets: &Secrets) -> Result<Vec<u8>> {
 }
 
 fn s3(it: &S3, secrets: &Secrets) -> Result<Operator> {
-    let mut builder = services::S3::default().bucket(&it.bucket).root(&it.prefix).region(&it.region);
+    let mut builder =
+        services::S3::default().bucket(it.bucket.as_str()).root(it.prefix.as_str()).region(it.region.as_str());
     if let Some(endpoint) = &it.endpoint {
-        builder = builder.endpoint(endpoint);
+        builder = builder.endpoint(endpoint.as_str());
     }
     if !it.path_style.unwrap_or(it.endpoint.is_some()) {
         builder = builder.enable_virtual_host_style();
@@ -85,9 +86,9 @@ fn s3(it: &S3, secrets: &Secrets) -> Result<Operator> {
 fn gcs(it: &Gcs, secrets: &Secrets) -> Result<Operator> {
     use base64::Engine as _;
 
-    let mut builder = services::Gcs::default().bucket(&it.bucket).root(&it.prefix);
+    let mut builder = services::Gcs::default().bucket(it.bucket.as_str()).root(it.prefix.as_str());
     if let Some(endpoint) = &it.endpoint {
-        builder = builder.endpoint(endpoint);
+        builder = builder.endpoint(endpoint.as_str());
     }
     if !may_look(&it.credentials) {
         builder = builder.disable_config_load().disable_vm_metadata();
@@ -101,16 +102,19 @@ fn gcs(it: &Gcs, secrets: &Secrets) -> Result<Operator> {
 
 /// Microsoft's, where no other is given.
 pub(super) fn azure_endpoint(it: &Azure) -> String {
-    it.endpoint.clone().unwrap_or_else(|| format!("https://{}.blob.core.windows.net", it.account))
+    match &it.endpoint {
+        Some(endpoint) => endpoint.as_str().to_owned(),
+        None => format!("https://{}.blob.core.windows.net", it.account.as_str()),
+    }
 }
 
 fn azure(it: &Azure, secrets: &Secrets) -> Result<Operator> {
     let endpoint = azure_endpoint(it);
     let mut builder = services::Azblob::default()
-        .container(&it.container)
-        .root(&it.prefix)
+        .container(it.container.as_str())
+        .root(it.prefix.as_str())
         .endpoint(&endpoint)
-        .account_name(&it.account);
+        .account_name(it.account.as_str());
     if let Some(AzureEncryption::Customer(_)) = &it.encryption {
         builder = builder.server_side_encryption_with_customer_key(&customer_key(secrets)?);
     }
@@ -121,9 +125,9 @@ fn azure(it: &Azure, secrets: &Secrets) -> Result<Operator> {
 
 fn swift(it: &Swift, secrets: &Secrets) -> Result<Operator> {
     let mut builder = services::Swift::default()
-        .container(&it.container)
-        .root(&it.prefix)
-        .endpoint(it.endpoint.trim_end_matches('/'));
+        .container(it.container.as_str())
+        .root(it.prefix.as_str())
+        .endpoint(it.endpoint.as_str());
     builder = with(builder, secrets.token.as_ref(), services::Swift::token);
     Operator::new(builder)
 }
@@ -140,11 +144,12 @@ fn keystone(it: &Swift, secrets: &Secrets, client: &reqwest::Client) -> Option<K
             project_domain: it.project_domain.clone(),
         },
     };
-    Some(Keystone::new(client.clone(), it.auth_url.as_deref()?, login))
+    Some(Keystone::new(client.clone(), it.auth_url.as_ref()?.as_str(), login))
 }
 
 fn oss(it: &Oss, secrets: &Secrets) -> Result<Operator> {
-    let mut builder = services::Oss::default().bucket(&it.bucket).root(&it.prefix).endpoint(&it.endpoint);
+    let mut builder =
+        services::Oss::default().bucket(it.bucket.as_str()).root(it.prefix.as_str()).endpoint(it.endpoint.as_str());
     if it.path_style {
         builder = builder.addressing_style("path");
     }
@@ -163,7 +168,8 @@ fn oss(it: &Oss, secrets: &Secrets) -> Result<Operator> {
 }
 
 fn cos(it: &Cos, secrets: &Secrets) -> Result<Operator> {
-    let mut builder = services::Cos::default().bucket(&it.bucket).root(&it.prefix).endpoint(&it.endpoint);
+    let mut builder =
+        services::Cos::default().bucket(it.bucket.as_str()).root(it.prefix.as_str()).endpoint(it.endpoint.as_str());
     if !may_look(&it.credentials) {
         builder = builder.disable_config_load();
     }
@@ -174,7 +180,8 @@ fn cos(it: &Cos, secrets: &Secrets) -> Result<Operator> {
 }
 
 fn obs(it: &Obs, secrets: &Secrets) -> Result<Operator> {
-    let mut builder = services::Obs::default().bucket(&it.bucket).root(&it.prefix).endpoint(&it.endpoint);
+    let mut builder =
+        services::Obs::default().bucket(it.bucket.as_str()).root(it.prefix.as_str()).endpoint(it.endpoint.as_str());
     builder = with(builder, secrets.access_key_id.as_ref(), services::Obs::access_key_id);
     builder = with(builder, secrets.secret_access_key.as_ref(), services::Obs::secret_access_key);
     Operator::new(builder)

@@ -34,13 +34,16 @@ pub(super) struct SharedAccess {
 }
 
 impl SharedAccess {
+    /// `endpoint` has no slash at its end.
     pub(super) fn new(azure: &Azure, endpoint: &str, key: SecretString) -> Self {
-        let prefix: String =
-            azure.prefix.split('/').filter(|part| !part.is_empty()).flat_map(|part| [part, "/"]).collect();
+        let prefix = match azure.prefix.as_str() {
+            "" => String::new(),
+            prefix => format!("{prefix}/"),
+        };
         Self {
-            endpoint: endpoint.trim_end_matches('/').to_owned(),
-            account: azure.account.clone(),
-            container: azure.container.clone(),
+            endpoint: endpoint.to_owned(),
+            account: azure.account.as_str().to_owned(),
+            container: azure.container.as_str().to_owned(),
             prefix,
             key,
         }
