@@ -206,8 +206,7 @@ async fn serve(args: &Args) -> Result<(), Error> {
     let certificates = Certificates::read(args)?;
     let sources = files::Sources::new(args)?;
     let access = sources.read()?;
-    let stop = CancellationToken::new();
-    let health = health::start(apart(args), stop.clone()).await?;
+    let health = health::start(apart(args)).await?;
     // A store that does not answer may be waited for, for as long as it takes.
     let taking = OnceLock::new();
     let began = tokio::select! {
@@ -223,7 +222,7 @@ async fn serve(args: &Args) -> Result<(), Error> {
     };
     let Began { opened, sole, server, listener } = began;
     sources.say_password();
-    let listening = listen(args, &server, listener, (&certificates, &opened.name), (health, stop)).await?;
+    let listening = listen(args, &server, listener, (&certificates, &opened.name), health).await?;
     let background = Background::start(&server, sources, certificates);
     let lost = tokio::select! {
         () = signals.wait() => None,
@@ -234,9 +233,11 @@ async fn serve(args: &Args) -> Result<(), Error> {
         server.leave_writing_to_another(true);
         background.stop_sweeping();
     }
-    listening.end(&server, Duration::from_secs(args.drain_seconds)).await;
+    let behind = listening.end(&server, Duration::from_secs(args.drain_seconds)).await;
     background.end();
-    tracing::info!("all requests are finished");
+    if behind == 0 {
+        tracing::info!("all requests are finished");
+    }
     if let Some(why) = lost {
         return Err(Error::NotAlone { store: opened.name, why });
     }
@@ -304,9 +305,9 @@ async fn open(args: &Args, opened: &Opened) -> Result<(Registry, Figures), Error
     Ok((registry, figures))
 }
 
-/// The listeners that serve.
+/// The listeners that serve. Each ends with the number of connections that it left behind.
 struct Listening {
-    tasks: JoinSet<()>,
+    tasks: JoinSet<usize>,
     health: health::Health,
     stop: CancellationToken,
 }
@@ -323,9 +324,9 @@ async fn listen(
     server: &Server,
     listener: Listener,
     (certificates, store): (&Certificates, &str),
-    (mut health, stop): (health::Health, CancellationToken),
+    mut health: health::Health,
 ) -> Result<Listening, Error> {
-    let mut tasks = JoinSet::new();
+    let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
     let grace = Duration::from_secs(args.grace_seconds);
     let mut serve = |listener: Listener, router: Router| {
         tasks.spawn(listener.serve(router, stop.clone(), grace));
@@ -351,14 +352,20 @@ async fn listen(
 }
 
 impl Listening {
-    /// Not ready any more; after the drain nobody new is let in, and what is open comes to its end.
-    async fn end(mut self, server: &Server, drain: Duration) {
+    /// Not ready any more; after the drain nobody new is let in, and what is open comes to its end: health and metrics
+    /// last. How many connections were left behind with a request that was not finished.
+    async fn end(mut self, server: &Server, drain: Duration) -> usize {
         server.drain();
         tracing::info!(seconds = drain.as_secs(), "going away: not ready any more, still serving");
         tokio::time::sleep(drain).await;
         self.stop.cancel();
-        while self.tasks.join_next().await.is_some() {}
-        self.health.ended().await;
+        let mut behind = 0;
+        while let Some(left) = self.tasks.join_next().await {
+            // What one that panicked left behind is not known.
+            behind += left.unwrap_or(1);
+        }
+        self.health.end().await;
+        behind
     }
 }
 

@@ -176,6 +176,11 @@ impl Meter {
         self.0.is_unread.store(true, Ordering::Relaxed);
     }
 
+    /// Whether a request is handled, or an answer on its way.
+    pub fn is_busy(&self) -> bool {
+        self.0.quietness().is_busy
+    }
+
     /// Whether the client may be sending still when the connection is ended from this side: the rest of a body, or of a
     /// head that was refused.
     fn is_unread(&self) -> bool {

@@ -1,8 +1,12 @@
 //! Listeners: accept, TLS where asked for, HTTP/1.1 and HTTP/2, and an end that lets requests finish.
+//!
+//! Who is not finished when the time for that is over is left behind: all that is still open is dropped and waited for, so
+//! that each request has its line in the access log before the process ends.
 
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -11,8 +15,9 @@ use axum::extract::Request;
 use axum::response::Response;
 use http::{StatusCode, Version, header};
 use hyper::body::Incoming;
+use hyper::rt::Executor;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -30,6 +35,9 @@ use super::spans::SpanStream;
 
 /// How long a failing `accept` (no file descriptors) is left alone.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
+
+/// How long what is left behind may take to be dropped, which waits for nobody: only on a busy machine it takes a while.
+const DROPPED_WITHIN: Duration = Duration::from_secs(1);
 
 /// What is read of a request's head before it is refused by hyper, unanswered by us: more than
 /// [`super::limits::check_head`] lets pass.
@@ -64,6 +72,44 @@ struct Ends {
     patience: Patience,
     /// What is left of it says whether others wait.
     most: Arc<Semaphore>,
+    /// All that runs for connections.
+    open: TaskTracker,
+    /// Those that are still open end now.
+    over: CancellationToken,
+    /// How many of these had a request open.
+    behind: Arc<AtomicUsize>,
+}
+
+/// Runs what hyper begins for a connection beside its task: the requests of HTTP/2. They end before their connection is left
+/// behind: one that saw its body break off would be answered, and logged so.
+#[derive(Debug, Clone)]
+struct Requests {
+    /// All that runs for connections.
+    open: TaskTracker,
+    /// Those of this connection.
+    own: TaskTracker,
+    over: CancellationToken,
+}
+
+impl Requests {
+    async fn end(&self) {
+        self.over.cancel();
+        self.own.close();
+        self.own.wait().await;
+    }
+}
+
+impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Requests {
+    fn execute(&self, future: F) {
+        let over = self.over.clone();
+        self.open.spawn(self.own.track_future(async move {
+            tokio::select! {
+                biased;
+                () = over.cancelled() => {}
+                _ = future => {}
+            }
+        }));
+    }
 }
 
 impl Listener {
@@ -101,11 +147,18 @@ impl Listener {
         self.socket.local_addr()
     }
 
-    /// Serves until `stop`; then lets open requests finish, for at most `grace`.
-    pub async fn serve(self, router: Router, stop: CancellationToken, grace: Duration) {
-        let open = TaskTracker::new();
-        let (least, patience, most) = (self.least, self.patience, Arc::clone(&self.most));
-        let ends = Ends { stop: stop.clone(), least, patience, most };
+    /// Serves until `stop`; then lets open requests finish, for at most `grace`. How many connections were left behind
+    /// with a request that was not finished.
+    pub async fn serve(self, router: Router, stop: CancellationToken, grace: Duration) -> usize {
+        let ends = Ends {
+            stop: stop.clone(),
+            least: self.least,
+            patience: self.patience,
+            most: Arc::clone(&self.most),
+            open: TaskTracker::new(),
+            over: CancellationToken::new(),
+            behind: Arc::default(),
+        };
         loop {
             let accepted = tokio::select! {
                 accepted = self.accept() => accepted,
@@ -113,7 +166,7 @@ impl Listener {
             };
             match accepted {
                 Ok((stream, peer, room)) => {
-                    open.spawn(converse(stream, peer, room, self.tls.clone(), router.clone(), ends.clone()));
+                    ends.open.spawn(converse(stream, peer, room, self.tls.clone(), router.clone(), ends.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -122,10 +175,7 @@ impl Listener {
             }
         }
         drop(self.socket);
-        open.close();
-        if tokio::time::timeout(grace, open.wait()).await.is_err() {
-            tracing::warn!(seconds = grace.as_secs(), "some requests were still open when the time was over");
-        }
+        ends.finish(grace).await
     }
 
     async fn accept(&self) -> std::io::Result<(TcpStream, SocketAddr, Option<OwnedSemaphorePermit>)> {
@@ -133,6 +183,25 @@ impl Listener {
         let room = Arc::clone(&self.most).acquire_owned().await.ok();
         let (stream, peer) = self.socket.accept().await?;
         Ok((stream, peer, room))
+    }
+}
+
+impl Ends {
+    /// Waits for the end of what is open, and brings it about when the time is over.
+    async fn finish(&self, grace: Duration) -> usize {
+        self.open.close();
+        if tokio::time::timeout(grace, self.open.wait()).await.is_ok() {
+            return 0;
+        }
+        self.over.cancel();
+        let are_dropped = tokio::time::timeout(DROPPED_WITHIN, self.open.wait()).await.is_ok();
+        let connections = self.behind.load(Ordering::Relaxed);
+        if connections > 0 || !are_dropped {
+            let seconds = grace.as_secs();
+            tracing::warn!(connections, seconds, "the time was over: connections with open requests were left behind");
+        }
+        // What could not even be dropped may be a request.
+        connections.max(usize::from(!are_dropped))
     }
 }
 
@@ -157,13 +226,15 @@ async fn converse(
             serve_connection(stream, connection, router, &ends).await
         }
         Some(config) => {
-            match tokio::time::timeout(ends.patience.head, TlsAcceptor::from(config).accept(stream)).await {
-                Ok(Ok(stream)) => {
+            let shaken = tokio::time::timeout(ends.patience.head, TlsAcceptor::from(config).accept(stream));
+            match ends.over.run_until_cancelled(shaken).await {
+                Some(Ok(Ok(stream))) => {
                     let connection = Connection { peer, spans: None, meter };
                     serve_connection(stream, connection, router, &ends).await
                 }
-                Ok(Err(error)) => Err(error.into()),
-                Err(_) => Err("the TLS handshake took too long".into()),
+                Some(Ok(Err(error))) => Err(error.into()),
+                Some(Err(_)) => Err("the TLS handshake took too long".into()),
+                None => Err("the time was over before the TLS handshake".into()),
             }
         }
     };
@@ -182,8 +253,8 @@ fn without_length(mut answer: Response) -> Response {
     answer
 }
 
-fn builder() -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
+fn builder(requests: Requests) -> Builder<Requests> {
+    let mut builder = Builder::new(requests);
     // hyper's own deadline of a head begins with the wait for it, and ends idle connections with it: `Meter` has both.
     builder.http1().timer(TokioTimer::new()).header_read_timeout(None::<Duration>).max_buf_size(HEADERS.max(8192) * 2);
     builder
@@ -222,13 +293,19 @@ async fn serve_connection(
         }
     });
     let stream = TokioIo::new(Metered::new(stream, meter.clone()));
-    let mut served = pin!(builder().serve_connection(stream, service).into_owned());
+    let requests = Requests { open: ends.open.clone(), own: TaskTracker::new(), over: CancellationToken::new() };
+    let mut served = pin!(builder(requests.clone()).serve_connection(stream, service).into_owned());
     let mut too_slow = pin!(meter.too_slow(ends.least));
     let mut goes_away = false;
     loop {
         tokio::select! {
             biased;
             served = served.as_mut() => return served,
+            () = ends.over.cancelled() => {
+                ends.behind.fetch_add(usize::from(meter.is_busy()), Ordering::Relaxed);
+                requests.end().await;
+                return Err("it was left behind when the time was over".into());
+            }
             () = &mut too_slow => return Err("the client took too little of its answers".into()),
             () = ends.stop.cancelled(), if !goes_away => {
                 goes_away = true;

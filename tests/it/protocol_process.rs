@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use regatta::auth::htpasswd::hash;
 use regatta::oci::Digest;
 use reqwest::{Client, Method, RequestBuilder, StatusCode, header};
@@ -205,26 +206,53 @@ async fn a_request_whose_client_does_not_wait_is_logged_and_counted() {
     .await;
 }
 
-/// A push that is under way when the server is told to go away comes to its end; whoever comes later goes elsewhere.
-#[tokio::test]
-async fn a_server_that_goes_away_finishes_what_it_began() {
-    let mut registry = Process::start(&["--grace-seconds", "60"]).await;
-    let client = Client::new();
-    let digest = Digest::sha256(b"0123456789");
+/// A push to this repository of a blob of so many bytes, of which none has come yet: the registry waits for them.
+async fn begin_push(registry: &Process, repository: &str, digest: &Digest, length: usize) -> TcpStream {
     let mut stream = TcpStream::connect(&registry.authority).await.unwrap();
-    let target = format!("/v2/team/app/blobs/uploads/?digest={digest}");
-    let head =
-        format!("POST {target} HTTP/1.1\r\nHost: x\r\n{LOGIN}\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n");
+    let target = format!("/v2/{repository}/blobs/uploads/?digest={digest}");
+    let head = format!(
+        "POST {target} HTTP/1.1\r\nHost: x\r\n{LOGIN}\r\nContent-Length: {length}\r\nExpect: 100-continue\r\n\r\n"
+    );
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut answer = [0; 12];
     stream.read_exact(&mut answer).await.unwrap();
     assert_eq!(&answer, b"HTTP/1.1 100", "it waits for the body");
+    stream
+}
+
+/// A push that is under way when the server is told to go away comes to its end; whoever comes later goes elsewhere.
+/// Probes and metrics were refused meanwhile.
+#[tokio::test]
+async fn a_server_that_goes_away_finishes_what_it_began_and_answers_probes_until_then() {
+    let apart = ["--health-listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"];
+    let mut registry = Process::start(&[["--grace-seconds", "60"].as_slice(), &apart].concat()).await;
+    let client = Client::new();
+    let mut ports = registry.program.ports();
+    ports.retain(|port| !registry.authority.ends_with(&format!(":{port}")));
+    assert_eq!(ports.len(), 2, "health and metrics: {ports:?}");
+    let ask = async |path: &str| {
+        let mut found = Vec::new();
+        for port in &ports {
+            let answer =
+                client.get(format!("http://127.0.0.1:{port}{path}")).header("Connection", "close").send().await;
+            match answer.map(|answer| answer.status()) {
+                Ok(StatusCode::NOT_FOUND) => {}
+                other => found.push(other.map_err(|error| format!("{error:?}"))),
+            }
+        }
+        found
+    };
+    assert_eq!(ask("/readyz").await, [Ok(StatusCode::OK)]);
+    let mut stream = begin_push(&registry, "team/app", &Digest::sha256(b"0123456789"), 10).await;
     registry.program.signal("TERM");
     eventually("nobody else is let in", async || match registry.request(&client, Method::GET, "/v2/").send().await {
         Err(error) if error.is_connect() => Ok(()),
         other => Err(format!("{other:?}")),
     })
     .await;
+    for (path, status) in [("/healthz", 200), ("/readyz", 503), ("/metrics", 200)] {
+        assert_eq!(ask(path).await, [Ok(StatusCode::from_u16(status).unwrap())], "{path}");
+    }
     assert!(registry.program.ended().is_none(), "it waits for the push");
     stream.write_all(b"0123456789").await.unwrap();
     let mut rest = Vec::new();
@@ -233,6 +261,51 @@ async fn a_server_that_goes_away_finishes_what_it_began() {
     assert!(rest.contains("HTTP/1.1 201"), "{rest}");
     assert!(rest.to_lowercase().contains("connection: close"), "{rest}");
     assert!(registry.program.end().await.success());
+    registry.program.line("it says so", |line| line["message"] == "all requests are finished").await;
+}
+
+/// All were said to be finished, and which of them had a line in the access log was a race with the end of the process.
+#[tokio::test]
+async fn requests_that_are_left_behind_when_the_grace_is_over_are_told_and_logged() {
+    const PUSHES: usize = 8;
+    let mut registry = Process::start(&["--grace-seconds", "2"]).await;
+    let client = Client::new();
+    let digest = Digest::sha256(b"0123456789");
+    let mut streams = Vec::new();
+    for number in 0..PUSHES {
+        streams.push(begin_push(&registry, &format!("team/app-{number}"), &digest, 10_000).await);
+    }
+    let multiplexed = Client::builder().http2_prior_knowledge().build().unwrap();
+    let path = format!("/v2/team/app-{PUSHES}/blobs/uploads/?digest={digest}");
+    let body = futures::stream::iter([Ok::<_, std::io::Error>("0")]).chain(futures::stream::pending());
+    let push = registry.request(&multiplexed, Method::POST, &path).body(reqwest::Body::wrap_stream(body));
+    let push = tokio::spawn(push.send());
+    eventually("the push over HTTP/2 is under way too", async || {
+        let metrics = registry.request(&client, Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
+        let open = metrics.lines().find_map(|line| line.strip_prefix("regatta_registry_requests_in_flight ")).unwrap();
+        if open == (PUSHES + 1).to_string() { Ok(()) } else { Err(open.to_owned()) }
+    })
+    .await;
+    registry.program.signal("TERM");
+    let status = eventually("it ends, however they trickle", async || {
+        for stream in &mut streams {
+            // It may have ended meanwhile.
+            let _ = stream.write_all(b"0").await;
+        }
+        registry.program.ended().ok_or("it runs")
+    })
+    .await;
+    assert!(status.success());
+    assert!(push.await.unwrap().is_err(), "nobody has answered it");
+    let log = registry.program.log();
+    let left = log.iter().find(|line| line["connections"].is_u64()).unwrap_or_else(|| panic!("{log:#?}"));
+    assert_eq!((&left["connections"], &left["seconds"]), (&(PUSHES + 1).into(), &2.into()), "{left}");
+    assert!(!log.iter().any(|line| line["message"] == "all requests are finished"), "{}", registry.program.text());
+    for number in 0..=PUSHES {
+        let path = format!("/v2/team/app-{number}/blobs/uploads/");
+        let line = log.iter().find(|line| line["path"] == *path).unwrap_or_else(|| panic!("{path}: {log:#?}"));
+        assert_eq!((&line["status"], &line["method"]), (&499.into(), &"POST".into()), "{line}");
+    }
 }
 
 /// A fresh certificate for 127.0.0.1, and its key: `tls.crt` and `tls.key`.

@@ -228,7 +228,7 @@ async fn a_body_that_comes_just_fast_enough_may_take_as_long_as_it_needs() {
 
 /// Serves over a listener of its own, and goes away as soon as `client` has come. It gives open requests an hour: what this
 /// gives ends sooner only if something ends them.
-async fn going(world: &World, least: Rate, client: impl AsyncFnOnce(SocketAddr)) -> JoinHandle<()> {
+async fn going(world: &World, least: Rate, client: impl AsyncFnOnce(SocketAddr)) -> JoinHandle<usize> {
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), None).await.unwrap();
     let (listener, stop) = (listener.at_least(least), CancellationToken::new());
     let address = listener.address().unwrap();

@@ -1,6 +1,6 @@
 //! Health, metrics and the look at the store, on a thread and a runtime of their own: whatever the requests of clients
 //! wait for, these go on. They are there before the store answers: that may take long, and a pod of which nothing is heard
-//! is ended.
+//! is ended. They are there until the last request of a client has come to its end, which may take as long.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -12,7 +12,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::ServiceExt as _;
 
 use super::Error;
@@ -28,9 +28,10 @@ pub(super) type Made = fn(Server) -> Router;
 /// What it serves; nothing while there is no server yet.
 type Serves = Arc<OnceLock<Router>>;
 
-/// The running thread. It ends when this is dropped, and when it is told to stop.
+/// The running thread. It ends when this is dropped.
 pub(super) struct Health {
     server: Option<oneshot::Sender<Server>>,
+    stop: DropGuard,
     end: oneshot::Receiver<()>,
 }
 
@@ -43,28 +44,31 @@ impl Health {
         }
     }
 
-    /// Waits for its end, which comes once it was told to stop.
-    pub(super) async fn ended(self) {
+    /// Ends it.
+    pub(super) async fn end(self) {
+        drop(self.stop);
         // The sender is dropped at the end, whatever end that is.
         let _ = self.end.await;
     }
 }
 
 /// Starts it; returns once all addresses are bound.
-pub(super) async fn start(addresses: Vec<(SocketAddr, Made)>, stop: CancellationToken) -> Result<Health, Error> {
+pub(super) async fn start(addresses: Vec<(SocketAddr, Made)>) -> Result<Health, Error> {
+    let stop = CancellationToken::new();
+    let stops = stop.clone();
     let (bound, is_bound) = oneshot::channel();
     let (sender, server) = oneshot::channel();
     let (ends, end) = oneshot::channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Thread)?;
     let run = move || {
-        runtime.block_on(run(addresses, server, stop, bound));
+        runtime.block_on(run(addresses, server, stops, bound));
         // A look at a volume that hangs may be going on for ever.
         runtime.shutdown_background();
         drop(ends);
     };
     std::thread::Builder::new().name("health".to_owned()).spawn(run).map_err(Error::Thread)?;
     is_bound.await.map_err(|error| Error::Thread(std::io::Error::other(error)))??;
-    Ok(Health { server: Some(sender), end })
+    Ok(Health { server: Some(sender), stop: stop.drop_guard(), end })
 }
 
 async fn run(
