@@ -5,6 +5,7 @@ mod apart;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::signal::unix::{SignalKind, signal};
@@ -22,6 +23,12 @@ use crate::registry::runs::{KEPT, is_run_name};
 use crate::registry::{Registry, RegistryError, layout};
 use crate::server::fault::chain;
 use crate::store::StoreError;
+
+/// How often one collection pauses: it begins anew each time, and holds the registry read-only while it runs.
+const MOST_PAUSES: usize = 5;
+
+/// How often it is said that it still pauses.
+const SAY_AGAIN: Duration = Duration::from_mins(5);
 
 /// Collects what no tag, index or referrer needs.
 #[derive(Debug, clap::Args)]
@@ -96,11 +103,16 @@ pub enum Error {
         "another process took the lease of the only writer of {0}, or may have it by now; nothing more was touched: end that process, or see to it that the bucket answers, and run the collection again"
     )]
     Lost(String),
-    /// Told to stop while it paused.
+    /// Told to stop while it paused, or it would have had to pause again and again.
     #[error(
-        "stopped while the collection paused, since whether another process holds the lease of the only writer of {0} could not be seen; nothing more was touched, and pushes are taken again in two minutes at most: see to it that the bucket answers, and run the collection again"
+        "the collection was ended while it paused ({why}), since whether another process holds the lease of the only writer of {store} could not be seen; nothing more was touched, and pushes are taken again in two minutes at most: see to it that the bucket answers, and run the collection again"
     )]
-    Paused(String),
+    Paused {
+        /// Where.
+        store: String,
+        /// Why it did not go on.
+        why: String,
+    },
     /// Signals, summary or standard output.
     #[error("{what} failed")]
     Io {
@@ -176,10 +188,25 @@ impl Open {
         turn: &mut Turn<'_>,
     ) -> (Outcome, Result<(), Error>) {
         let mut collection = Collection::of(&self.registry, options, dry_run);
+        let mut pauses = 0;
         let result = loop {
-            if let Some(result) = self.run(collection.run(stop), stop, turn).await {
-                break result;
+            match self.run(collection.run(stop), stop, turn).await {
+                // What failed it may be what hides the lease.
+                Some(Err(Error::Collect(error))) if turn.looks_out() && !stop.is_cancelled() => match turn.next().await
+                {
+                    Seen::Free if !turn.has_failed() => break Err(error.into()),
+                    Seen::Anothers => break Err(Error::Lost(self.name.clone())),
+                    Seen::Free | Seen::Blind => {
+                        tracing::warn!(store = %self.name, error = chain(&error), "the collection is begun anew");
+                    }
+                },
+                Some(result) => break result,
+                None => {}
             }
+            if pauses == MOST_PAUSES {
+                break Err(self.paused(format!("after {MOST_PAUSES} pauses, each of which it began anew after")));
+            }
+            pauses += 1;
             if let Err(error) = self.pause(stop, turn).await {
                 break Err(error);
             }
@@ -210,16 +237,24 @@ impl Open {
         }
     }
 
+    fn paused(&self, why: String) -> Error {
+        Error::Paused { store: self.name.clone(), why }
+    }
+
     /// Waits until it is seen again that nobody else has the lease.
     async fn pause(&self, stop: &CancellationToken, turn: &mut Turn<'_>) -> Result<(), Error> {
-        tracing::warn!(
-            store = %self.name,
-            cause = turn.cause(),
-            "the collection pauses: whether another process holds the lease of the only writer cannot be seen"
-        );
+        let mut told: Option<Instant> = None;
         while turn.seen == Seen::Blind {
+            if told.is_none_or(|told| told.elapsed() > SAY_AGAIN) {
+                told = Some(Instant::now());
+                tracing::warn!(
+                    store = %self.name,
+                    cause = turn.cause(),
+                    "the collection pauses: whether another process holds the lease of the only writer cannot be seen"
+                );
+            }
             tokio::select! {
-                () = stop.cancelled() => return Err(Error::Paused(self.name.clone())),
+                () = stop.cancelled() => return Err(self.paused("it was told to stop".to_owned())),
                 _ = turn.next() => {}
             }
         }

@@ -233,16 +233,22 @@ async fn serve(args: &Args) -> Result<(), Error> {
         server.leave_writing_to_another(true);
         background.stop_sweeping();
     }
-    let behind = listening.end(&server, Duration::from_secs(args.drain_seconds)).await;
-    background.end();
+    let (behind, health) = listening.end(&server, Duration::from_secs(args.drain_seconds)).await;
     if behind == 0 {
         tracing::info!("all requests are finished");
     }
-    if let Some(why) = lost {
-        return Err(Error::NotAlone { store: opened.name, why });
+    // A pod has so many seconds to go: the next replica is not to wait because the probes' connections took the last ones.
+    let gives_back = async {
+        if lost.is_none() {
+            sole.end().await;
+        }
+    };
+    tokio::join!(health.end(), gives_back);
+    background.end();
+    match lost {
+        Some(why) => Err(Error::NotAlone { store: opened.name, why }),
+        None => Ok(()),
     }
-    sole.end().await;
-    Ok(())
 }
 
 /// What there is before anybody is served.
@@ -352,9 +358,9 @@ async fn listen(
 }
 
 impl Listening {
-    /// Not ready any more; after the drain nobody new is let in, and what is open comes to its end: health and metrics
-    /// last. How many connections were left behind with a request that was not finished.
-    async fn end(mut self, server: &Server, drain: Duration) -> usize {
+    /// Not ready any more; after the drain nobody new is let in, and what is open comes to its end. How many connections were
+    /// left behind with a request that was not finished; and health and metrics, which come last.
+    async fn end(mut self, server: &Server, drain: Duration) -> (usize, health::Health) {
         server.drain();
         tracing::info!(seconds = drain.as_secs(), "going away: not ready any more, still serving");
         tokio::time::sleep(drain).await;
@@ -364,8 +370,7 @@ impl Listening {
             // What one that panicked left behind is not known.
             behind += left.unwrap_or(1);
         }
-        self.health.end().await;
-        behind
+        (behind, self.health)
     }
 }
 

@@ -288,11 +288,18 @@ impl LookOut<'_> {
         loop {
             self.ticks.tick().await;
             let began = Instant::now();
-            match self.sole.is_anothers().await {
-                Ok(anothers) => return (began, anothers),
-                Err(error) => self.cause = Some(chain(&error)),
+            // One request that is never answered is no reason to be blind: the next may be.
+            match tokio::time::timeout(self.sole.times.blind_after / 3, self.sole.is_anothers()).await {
+                Ok(Ok(anothers)) => return (began, anothers),
+                Ok(Err(error)) => self.cause = Some(chain(&error)),
+                Err(_) => self.cause = Some("the store did not answer in time".to_owned()),
             }
         }
+    }
+
+    /// Whether a look failed since something was seen before.
+    pub fn has_failed(&self) -> bool {
+        self.cause.is_some()
     }
 
     /// Why nothing was seen.

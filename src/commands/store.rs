@@ -238,7 +238,8 @@ async fn open_bucket(mut service: Service, file: &Path) -> Result<Opened, OpenEr
         *endpoint = url_of_variable("AWS_ENDPOINT_URL_STS", &variable)?;
     }
     let service = &service;
-    let client = client(service).map_err(of(file, service, "caFile"))?;
+    let client = client(service);
+    let client = if service.ca_file().is_some() { client.map_err(of(file, service, "caFile")) } else { client }?;
     let secrets = all_secrets(service, file, &variable)?;
     let bucket = Bucket::open(service, &secrets, client, layout::temporaries(), Patience::default()).await?;
     let name = format!("{} bucket {}", service.name(), service.bucket());

@@ -192,10 +192,12 @@ impl<'a> Collection<'a> {
 impl Outcome {
     fn scanned(&mut self, survey: &Survey) {
         let repositories = survey.repositories.values();
+        // Who begins anew does not find what it has purged before.
+        let Counts { manifests, links, blobs } = self.scanned;
         self.scanned = Counts {
-            manifests: repositories.clone().map(|repository| repository.manifests.len() as u64).sum(),
-            links: repositories.map(|repository| repository.links.len() as u64).sum(),
-            blobs: (survey.data.len() + survey.trash.len()) as u64,
+            manifests: manifests.max(repositories.clone().map(|repository| repository.manifests.len() as u64).sum()),
+            links: links.max(repositories.map(|repository| repository.links.len() as u64).sum()),
+            blobs: blobs.max((survey.data.len() + survey.trash.len()) as u64),
         };
         self.errors.clone_from(&survey.errors);
     }

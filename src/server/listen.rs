@@ -37,7 +37,7 @@ use super::spans::SpanStream;
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
 /// How long what is left behind may take to be dropped, which waits for nobody: only on a busy machine it takes a while.
-const DROPPED_WITHIN: Duration = Duration::from_secs(1);
+const DROPPED_WITHIN: Duration = Duration::from_secs(3);
 
 /// What is read of a request's head before it is refused by hyper, unanswered by us: more than
 /// [`super::limits::check_head`] lets pass.

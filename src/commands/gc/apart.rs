@@ -106,6 +106,16 @@ impl Turn<'_> {
         None
     }
 
+    /// Whether it is found out by looking, which may fail.
+    pub(super) fn looks_out(&self) -> bool {
+        matches!(self.by, By::Looks(_))
+    }
+
+    /// Whether a look failed before the one that has seen something.
+    pub(super) fn has_failed(&self) -> bool {
+        matches!(&self.by, By::Looks(look_out) if look_out.has_failed())
+    }
+
     /// Why nothing was seen.
     pub(super) fn cause(&self) -> &str {
         match &self.by {

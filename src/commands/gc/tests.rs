@@ -16,10 +16,10 @@ use crate::store::memory::MemoryStore;
 use crate::store::{Key, Store};
 
 const ALL: Options = Options { untagged: true, grace_millis: 0, window_millis: 0 };
-/// A look that is not answered lasts until what was seen before is too old: who looks for the second time is blind.
-const BLIND: u64 = 2;
+/// Three looks that are not answered last until what was seen before is too old: who looks for the fourth time is blind.
+const BLIND: u64 = 4;
 /// So often that the pause has lasted.
-const LONG_BLIND: u64 = 5;
+const LONG_BLIND: u64 = 8;
 const BLOBS: [&[u8]; 5] = [b"one", b"two", b"three", b"four", b"five"];
 
 /// What becomes of a store with the first thing that is purged from it.
@@ -29,6 +29,8 @@ enum Fault {
     Silent,
     /// It answers nothing but looks at the lease.
     SilentButForTheLease,
+    /// It fails at once whatever it is asked.
+    Failing,
 }
 
 /// What the store does, and what it was asked for since.
@@ -61,6 +63,7 @@ impl Faults {
 
     fn hangs(&self, key: &Key) -> bool {
         let spared = match self.fault {
+            Fault::Failing => return false,
             Fault::Silent => false,
             Fault::SilentButForTheLease => is_lease(key),
         };
@@ -106,7 +109,7 @@ impl World {
         let (asked, hung) = (Arc::clone(&faults), Arc::clone(&faults));
         let store = FaultyStore::new(Arc::clone(&memory), move |operation, key| {
             asked.note(operation, key);
-            true
+            !(asked.is_present() && matches!(asked.fault, Fault::Failing))
         });
         let store = store.hanging(move |_, key| hung.hangs(key));
         let (shared, hands) = (Arc::new(store.clone()) as Store, Arc::new(Hands::default()));
@@ -129,7 +132,7 @@ impl World {
         (outcome, result, turn.seen)
     }
 
-    fn pass(&self, time: std::time::Duration) {
+    fn pass(&self, time: Duration) {
         self.store.advance(time);
         self.hands.turn_wall(time);
     }
@@ -148,7 +151,7 @@ async fn a_collection_pauses_while_the_lease_cannot_be_seen_and_goes_on_then() {
         let (outcome, result, _) = world
             .collect_while(async || {
                 world.faults.looked(LONG_BLIND).await;
-                world.pass(std::time::Duration::from_mins(passes));
+                world.pass(Duration::from_mins(passes));
                 let asked = world.faults.other_requests();
                 assert!(matches!(asked.as_slice(), [(Operation::Delete, _)]), "it only looks for the lease: {asked:?}");
                 world.ends_fault();
@@ -164,6 +167,44 @@ async fn a_collection_pauses_while_the_lease_cannot_be_seen_and_goes_on_then() {
     }
 }
 
+/// A bucket that refuses, as one does that is started anew, ended it at its first request.
+#[tokio::test]
+async fn a_collection_pauses_while_all_that_it_asks_for_fails() {
+    let world = World::with(Fault::Failing).await;
+    let (outcome, result, _) = world
+        .collect_while(async || {
+            world.faults.looked(LONG_BLIND).await;
+            world.ends_fault();
+        })
+        .await;
+    result.unwrap();
+    let all = BLOBS.len() as u64;
+    assert_eq!(outcome.purged, Counts { manifests: 0, links: all, blobs: all });
+    assert_eq!(outcome.scanned.blobs, all, "as it found them at first");
+}
+
+/// It began anew for ever, and held the registry read-only meanwhile.
+#[tokio::test]
+async fn a_collection_that_is_blind_again_and_again_ends() {
+    let world = World::with(Fault::Silent).await;
+    let again_and_again = async {
+        loop {
+            let looks = *world.faults.looks.borrow();
+            world.faults.looked(looks + LONG_BLIND).await;
+            world.ends_fault();
+            world.faults.armed.store(true, Ordering::SeqCst);
+            while !world.faults.is_present() {
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    let (_, result, _) = tokio::select! {
+        collected = world.collect_while(async || {}) => collected,
+        () = again_and_again => unreachable!(),
+    };
+    assert!(matches!(&result, Err(Error::Paused { why, .. }) if why.contains("5 pauses")), "{result:?}");
+}
+
 #[tokio::test]
 async fn who_stops_a_collection_that_pauses_is_told_and_nothing_is_written() {
     let world = World::with(Fault::Silent).await;
@@ -173,7 +214,7 @@ async fn who_stops_a_collection_that_pauses_is_told_and_nothing_is_written() {
             world.stop.cancel();
         })
         .await;
-    assert!(matches!(result, Err(Error::Paused(_))), "{result:?}");
+    assert!(matches!(result, Err(Error::Paused { .. })), "{result:?}");
     assert_eq!(seen, Seen::Blind, "so that the summary is not kept in the store");
     assert_eq!(outcome.condemned.blobs, BLOBS.len() as u64, "what it did it tells");
     assert_eq!(world.faults.other_requests().len(), 1, "not its hold either: {:?}", world.faults.other_requests());

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::commands::sole::{Seen, Sole};
+use crate::commands::sole::{LookOut, Seen, Sole};
 use crate::commands::store::Opened;
 use crate::server::Server;
 use crate::server::fault::chain;
@@ -15,12 +15,14 @@ const TAKE_AGAIN: Duration = Duration::from_secs(2);
 /// Probes the store daily, and holds the lease of its only replica where it may have one only. Returns when another has
 /// it.
 pub async fn stays_alone(opened: &Opened, sole: &Sole, server: &Server) -> String {
+    // One for all the time: a probe in between makes what was seen before it no younger. Who boots has just looked.
+    let mut look_out = sole.look_out(Instant::now());
     loop {
         match opened.alone() {
             None => {
                 tokio::select! {
                     () = opened.next_probe() => {}
-                    () = another_is_alone(opened, sole, server) => {}
+                    () = another_is_alone(opened, &mut look_out, server) => {}
                 }
             }
             Some(why) => {
@@ -46,11 +48,11 @@ pub async fn stays_alone(opened: &Opened, sole: &Sole, server: &Server) -> Strin
 /// replica for itself, and by way of a proxy it may do less. While another has the lease nothing is written here; nor while
 /// that cannot be seen. Where such a lease is met the bucket is tried out once more; returns when it may have one replica
 /// only.
-async fn another_is_alone(opened: &Opened, sole: &Sole, server: &Server) {
+async fn another_is_alone(opened: &Opened, look_out: &mut LookOut<'_>, server: &Server) {
     if !opened.is_bucket() {
         return std::future::pending().await;
     }
-    let (mut look_out, mut told) = (sole.look_out(Instant::now()), false);
+    let mut told = false;
     loop {
         let seen = look_out.next().await;
         server.leave_writing_to_another(seen != Seen::Free);

@@ -61,10 +61,8 @@ pub(super) struct Room {
     parts: Arc<Semaphore>,
     /// Who goes on without any room left.
     turns: Arc<Semaphore>,
-    /// How many wait.
-    waiting: AtomicUsize,
-    /// How many give way and have not given back yet what they held.
-    leaving: Arc<AtomicUsize>,
+    to_begin: Line,
+    to_go_on: Line,
 }
 
 impl Default for Room {
@@ -74,36 +72,64 @@ impl Default for Room {
             beginnings: of(FOR_BEGINNINGS),
             parts: of(FOR_PARTS),
             turns: of(TURNS),
-            waiting: AtomicUsize::default(),
-            leaving: Arc::default(),
+            to_begin: Line::default(),
+            to_go_on: Line::default(),
         }
     }
 }
 
 impl Room {
-    /// For who is to give way now: one for each who waits.
-    fn leave(&self) -> Option<Leaving> {
-        let waiting = self.waiting.load(Ordering::Relaxed);
-        let one_more = |leaving| (leaving < waiting).then_some(leaving + 1);
-        self.leaving.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
-        Some(Leaving(Arc::clone(&self.leaving)))
+    /// For who is to give way now: one for each who waits, and can go on with what this one has.
+    fn leave(&self, holds: Holds) -> Option<Leaving> {
+        let to_begin = self.to_begin.waiting.load(Ordering::Relaxed);
+        match holds {
+            Holds::Beginning => self.to_begin.leave(to_begin),
+            Holds::Parts => self.to_go_on.leave(to_begin + self.to_go_on.waiting.load(Ordering::Relaxed)),
+        }
     }
 
     /// For how long an upload is waited for before it is judged: who waits is to go on after some seconds, though nobody
     /// before him bring anything.
     fn within(&self) -> Duration {
-        let before = u32::try_from(self.waiting.load(Ordering::Relaxed) / FIRSTS).unwrap_or(u32::MAX);
+        let waiting = [&self.to_begin, &self.to_go_on].map(|line| line.waiting.load(Ordering::Relaxed));
+        let before = u32::try_from(waiting.iter().sum::<usize>() / FIRSTS).unwrap_or(u32::MAX);
         (WITHIN / before.saturating_add(1)).max(AT_LEAST)
     }
+}
 
+/// Who waits for the same, and who gives way to them.
+#[derive(Debug, Default)]
+struct Line {
+    waiting: AtomicUsize,
+    /// How many give way and have not given back yet what they held.
+    leaving: Arc<AtomicUsize>,
+}
+
+impl Line {
     fn wait(&self) -> Waiting<'_> {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         Waiting(self)
     }
+
+    /// Unless so many do already.
+    fn leave(&self, most: usize) -> Option<Leaving> {
+        let one_more = |leaving| (leaving < most).then_some(leaving + 1);
+        self.leaving.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
+        Some(Leaving(Arc::clone(&self.leaving)))
+    }
+}
+
+/// What who gives way gives back.
+#[derive(Debug, Clone, Copy)]
+enum Holds {
+    /// Room in which others can begin.
+    Beginning,
+    /// Room in which others can begin, or go on.
+    Parts,
 }
 
 /// One who waits, until this is dropped.
-struct Waiting<'a>(&'a Room);
+struct Waiting<'a>(&'a Line);
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
@@ -139,11 +165,12 @@ impl Taken {
         if self.try_hold(room, bytes) || self.turn.is_some() {
             return;
         }
-        let _waiting = room.wait();
+        let begins = self.begins(bytes);
+        let _waiting = if begins { room.to_begin.wait() } else { room.to_go_on.wait() };
         let missing = self.missing(bytes);
         let of = |units: &Arc<Semaphore>, many: u32| Arc::clone(units).acquire_many_owned(many);
         // None is ever closed.
-        if self.begins(bytes) {
+        if begins {
             // Those who begin may have taken all that there is for them: who can goes on to his first part.
             let first = u32::try_from(FIRST).unwrap_or(u32::MAX);
             tokio::select! {
@@ -202,13 +229,15 @@ impl Taken {
 
     /// Ends when what is held is wanted by others, and comes too slowly. To be waited for while the client is.
     pub(super) async fn gives_way(&mut self, room: &Room) {
-        if self.beginning.is_none() && self.parts.is_none() {
-            return std::future::pending().await;
-        }
+        let holds = match (&self.parts, &self.beginning) {
+            (Some(_), _) => Holds::Parts,
+            (None, Some(_)) => Holds::Beginning,
+            (None, None) => return std::future::pending().await,
+        };
         self.pace.waits(Instant::now());
         while self.leaving.is_none() {
             if self.pace.is_slow(room.within(), Instant::now()) {
-                self.leaving = room.leave();
+                self.leaving = room.leave(holds);
             }
             if self.leaving.is_none() {
                 tokio::time::sleep(LOOK).await;
@@ -328,7 +357,7 @@ mod tests {
         }
         let free = [&room.beginnings, &room.parts, &room.turns].map(|of| of.available_permits());
         assert_eq!(free, [FOR_BEGINNINGS, FOR_PARTS, TURNS]);
-        assert_eq!(room.waiting.load(Ordering::Relaxed), 0);
+        assert_eq!([&room.to_begin, &room.to_go_on].map(|line| line.waiting.load(Ordering::Relaxed)), [0, 0]);
     }
 
     async fn waits(held: impl Future<Output = ()>) -> bool {
@@ -396,8 +425,15 @@ mod tests {
         let (room, mut taken) = (Room::default(), Taken::default());
         taken.hold(&room, 10 * UNIT).await;
         assert!(!gives_way(&mut taken, &room).await, "nobody wants it");
-        let _other = room.wait();
+        let other = room.to_go_on.wait();
+        assert!(!gives_way(&mut taken, &room).await, "it is of no use to who goes on");
+        drop(other);
+        let _other = room.to_begin.wait();
         assert!(gives_way(&mut taken, &room).await);
+        let mut large = Taken::default();
+        large.hold(&room, PART).await;
+        let _another = room.to_go_on.wait();
+        assert!(gives_way(&mut large, &room).await);
         assert!(!gives_way(&mut Taken::default(), &room).await, "it holds nothing");
     }
 
@@ -410,7 +446,7 @@ mod tests {
             taken.hold(&room, 10 * UNIT).await;
             all.push(taken);
         }
-        let waiting = [room.wait(), room.wait()];
+        let waiting = [room.to_begin.wait(), room.to_begin.wait()];
         let gave = futures::future::join_all(all.iter_mut().map(|taken| gives_way(taken, &room))).await;
         assert_eq!(gave.iter().filter(|gave| **gave).count(), waiting.len());
         all.retain(|taken| taken.leaving.is_none());
@@ -424,7 +460,7 @@ mod tests {
         let mut all = Vec::new();
         let mut within = vec![room.within()];
         for _ in 0..10 {
-            all.extend((0..FIRSTS).map(|_| room.wait()));
+            all.extend((0..FIRSTS).map(|_| room.to_go_on.wait()));
             within.push(room.within());
         }
         assert!(within.is_sorted_by(|sooner, later| sooner >= later), "{within:?}");
