@@ -292,7 +292,7 @@ impl LookOut<'_> {
             match tokio::time::timeout(self.sole.times.blind_after / 3, self.sole.is_anothers()).await {
                 Ok(Ok(anothers)) => return (began, anothers),
                 Ok(Err(error)) => self.cause = Some(chain(&error)),
-                Err(_) => self.cause = Some("the store did not answer in time".to_owned()),
+                Err(_) => self.cause = Some("the store did not answer".to_owned()),
             }
         }
     }

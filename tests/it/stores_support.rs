@@ -21,6 +21,7 @@ use regatta::registry::layout;
 use regatta::store::bucket::{Bucket, Patience};
 use regatta::store::config::{Credentials, Prefix, S3, Secrets, Service};
 use tempfile::TempDir;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::program::{Program, like_main};
@@ -154,7 +155,32 @@ pub enum Fault {
     Truncate(usize),
     /// Its condition is not kept: what is there goes first.
     Forget,
+    /// It is passed on when this is opened, and not before.
+    Late(Gate),
 }
+
+/// Keeps a request until it is opened.
+#[derive(Debug, Clone, Copy)]
+pub struct Gate(&'static Semaphore);
+
+impl Gate {
+    /// One that is closed.
+    pub fn closed() -> Self {
+        Self(Box::leak(Box::new(Semaphore::new(0))))
+    }
+
+    pub fn open(self) {
+        self.0.add_permits(1);
+    }
+}
+
+impl PartialEq for Gate {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self.0, other.0)
+    }
+}
+
+impl Eq for Gate {}
 
 /// A request as the proxy sees it.
 #[derive(Debug, Clone)]
@@ -274,6 +300,10 @@ impl Inner {
                 std::future::pending().await
             }
             Fault::Truncate(after) => self.forward(&head, body, Some(after)).await,
+            Fault::Late(gate) => {
+                let _is_open = gate.0.acquire().await.map_err(io::Error::other)?;
+                self.forward(&head, body, None).await
+            }
             Fault::Forget => {
                 let path = head.path().trim_start_matches('/');
                 let _ = std::fs::remove_file(self.root.join(path));

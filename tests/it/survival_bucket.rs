@@ -12,7 +12,7 @@ use regatta::store::Store;
 use regatta::store::bucket::Patience;
 
 use crate::registry_support::Looks;
-use crate::stores_support::{Fault, Head, Proxy, S3Server, open_with, patience};
+use crate::stores_support::{Fault, Gate, Head, Proxy, S3Server, open_with, patience};
 use crate::survival_acts::Act;
 use crate::survival_history::History;
 use crate::survival_late::Late;
@@ -178,21 +178,29 @@ async fn who_tries_again_sets_no_tag_twice() {
     let (nodes, proxies) = replicas(&server, patience()).await;
     let history = Arc::new(History::default());
     let tag = Thing::Tag(REPOSITORY.into(), TAGS[0].into());
-    let (other, recorder, looked_at) = (nodes[1].clone(), Arc::clone(&history), tag.clone());
-    let (handle, mut is_done) = (tokio::runtime::Handle::current(), false);
+    // The second tag is late, and another sets both meanwhile.
+    let (gate, (came, comes)) = (Gate::closed(), tokio::sync::oneshot::channel());
+    let mut came = Some(came);
     proxies[0].plan(move |head| {
-        if !is_done && head.is_conditional() && head.target.contains("/_tags/two") {
-            is_done = true;
-            let meanwhile = async {
-                recorder.get(&other, &looked_at).await;
-                recorder.act(&other, &sets_both("other")).await;
-                recorder.get(&other, &looked_at).await;
-            };
-            tokio::task::block_in_place(|| handle.block_on(meanwhile));
+        let is_meant = head.is_conditional() && head.target.contains("/_tags/two");
+        match came.take_if(|_| is_meant) {
+            Some(came) => {
+                let _ = came.send(());
+                Fault::Late(gate)
+            }
+            None => Fault::None,
         }
-        Fault::None
     });
-    assert_eq!(history.act(&nodes[0], &sets_both("mine")).await, Some(StatusCode::CREATED));
+    let meanwhile = async {
+        comes.await.unwrap();
+        history.get(&nodes[1], &tag).await;
+        history.act(&nodes[1], &sets_both("other")).await;
+        history.get(&nodes[1], &tag).await;
+        gate.open();
+    };
+    let mine = sets_both("mine");
+    let (set, ()) = tokio::join!(history.act(&nodes[0], &mine), meanwhile);
+    assert_eq!(set, Some(StatusCode::CREATED));
     for node in &nodes {
         history.get(node, &tag).await;
     }
