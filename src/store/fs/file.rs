@@ -14,9 +14,9 @@ use super::read::{Wait, read_at};
 use super::turns::{Reading, Turns};
 use crate::store::Key;
 
-/// How much of a file is read at once when it is streamed: two hundred readers' worth has to fit into little memory, and each
-/// holds two of them. Three records of TLS; with two less memory is needed and more time, with four the other way round.
-const CHUNK: u64 = 48 * 1024;
+/// How much of a file is read at once when it is streamed: two hundred readers' worth has to fit into little memory. Over
+/// HTTP/1.1 hyper gathers pieces up to 128 KiB for each, so that what does not divide that takes more.
+const CHUNK: u64 = 32 * 1024;
 
 /// How far apart a file is probed for being in the page cache: the kernel reads ahead about as much.
 const PROBE: u64 = 128 * 1024;
