@@ -14,9 +14,8 @@ use super::read::{Wait, read_at};
 use super::turns::{Reading, Turns};
 use crate::store::Key;
 
-/// How much of a file is read at once when it is streamed: two hundred readers' worth has to fit into little memory. Over
-/// HTTP/1.1 hyper gathers pieces up to 128 KiB for each, so that what does not divide that takes more.
-const CHUNK: u64 = 32 * 1024;
+/// How much of a file is read at once when it is streamed: two hundred readers' worth has to fit into little memory.
+const CHUNK: u64 = 64 * 1024;
 
 /// How far apart a file is probed for being in the page cache: the kernel reads ahead about as much.
 const PROBE: u64 = 128 * 1024;
