@@ -222,7 +222,13 @@ async fn serve(args: &Args) -> Result<(), Error> {
     };
     let Began { opened, sole, server, listener } = began;
     sources.say_password();
-    let listening = listen(args, &server, listener, (&certificates, &opened.name), health).await?;
+    let listening = match listen(args, &server, listener, (&certificates, &opened.name), health).await {
+        Ok(listening) => listening,
+        Err(error) => {
+            sole.end().await;
+            return Err(error);
+        }
+    };
     let background = Background::start(&server, sources, certificates);
     let lost = tokio::select! {
         () = signals.wait() => None,

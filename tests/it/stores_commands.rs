@@ -12,6 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::program::{Program, eventually, free_port, regatta};
+use crate::protocol_process::write_certificate;
 use crate::stores_support::{Fault, Proxy, S3Server, client};
 
 const PASSWORD: &str = "of-the-administrator";
@@ -154,6 +155,27 @@ async fn a_bucket_that_does_not_refuse_says_so_at_boot() {
     assert_eq!(registry.get(b"content").await.text().await.unwrap(), "content");
     assert!(server.file("regatta/v1/sole").exists(), "its lease");
     registry.end().await;
+}
+
+/// The next replica waited for two minutes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_cannot_listen_gives_back_the_lease_of_the_only_replica() {
+    let server = S3Server::start().await;
+    let proxy = server.proxy().await;
+    proxy.plan(|head| if head.is_conditional() { Fault::Forget } else { Fault::None });
+    let files = Files::new(&proxy.url);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut command = command("registry", &files.path("store.yaml"));
+    command.args(["--listen", "127.0.0.1:0", "--internal-listen", &taken.local_addr().unwrap().to_string()]);
+    write_certificate(files.path("").as_path());
+    command.arg("--internal-tls-cert").arg(files.path("tls.crt")).arg("--internal-tls-key").arg(files.path("tls.key"));
+    let mut program = Program::spawn(command.arg("--admin-password-file").arg(files.path("password")));
+    assert!(!program.end().await.success());
+    let leases = fs::read_dir(server.file("regatta/v1/sole")).unwrap().map(|entry| entry.unwrap().path());
+    // The newest version is the first by name.
+    let newest = fs::read(leases.min().unwrap_or_else(|| panic!("{}", program.text()))).unwrap();
+    let newest: Value = serde_json::from_slice(&newest).unwrap();
+    assert_eq!(newest["until"], 0, "{}", program.text());
 }
 
 /// Each finds out for itself what the bucket does: the one that may be the only one is heeded by those that think that they
